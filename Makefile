@@ -1,0 +1,40 @@
+# Two commands on a fresh machine: `make demo` runs the main job, `make test` passes the tests.
+# Each makes its own virtual environment. Python 3.11: pybullet's wheels end there.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+
+.PHONY: demo test lint format docs clean
+
+demo: .venv/ready
+	.venv/bin/twohand demo
+
+test: .venv-test/ready
+	.venv-test/bin/python -m pytest -n auto --dist loadfile
+
+lint: .venv-test/ready
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/mypy
+
+format: .venv-test/ready
+	.venv-test/bin/ruff check --fix .
+	.venv-test/bin/ruff format .
+
+docs: .venv/ready
+	.venv/bin/python -m twohand500k.shards.schema > docs/format.md
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --upgrade pip
+	.venv/bin/python -m pip install --quiet --editable .
+	touch $@
+
+# The test environment adds torch and smplx: the companion tier and the oracle of our kinematics.
+.venv-test/ready: pyproject.toml requirements-test.txt
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python -m pip install --quiet --upgrade pip
+	.venv-test/bin/python -m pip install --quiet --requirement requirements-test.txt
+	.venv-test/bin/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv .venv-test demo-out build dist *.egg-info

@@ -1,0 +1,63 @@
+"""`twohand`: the top group. Finds each command's module only when it is called for.
+
+Exit status: 0 good, 1 the data failed (`DataError`, one line on stderr), 2 misuse, 130 Ctrl-C.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from twohand500k import __version__
+from twohand500k.errors import DataError
+
+COMMANDS = {
+    "build": "Read recordings, fit MANO, verify, write HDF5 shards.",
+    "demo": "The main job in a minute or two, on a take the toolkit makes itself.",
+    "hand": "Show, convert and render hand models.",
+    "info": "What a dataset holds; without DIR, what this installation can read.",
+    "verify": "Recompute and check a dataset sample by sample.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports `twohand500k.cli.NAME` when NAME is invoked, so that `twohand --help` is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"twohand500k.cli.{cmd_name}")
+        return getattr(module, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="twohand")
+def twohand() -> None:
+    """Build Two-hand 500K: plausible poses of two closely interacting hands, in HDF5 shards."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    try:
+        status = twohand.main(args=argv, prog_name="twohand", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("twohand: interrupted; the same command resumes", err=True)
+        sys.exit(130)
+    except click.ClickException as misuse:
+        misuse.show()
+        sys.exit(misuse.exit_code)
+    except DataError as fault:
+        click.echo(f"twohand: {fault}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,1 @@
+"""Shipped physical parameters: joint limits, collision filters, Bullet parameters."""
