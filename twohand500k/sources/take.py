@@ -78,9 +78,10 @@ class InputFile:
 class Take:
     """One recording of one subject's hands.
 
+    subject: "" where the recording does not say. frame: the frame of space (`conventions.FRAMES`).
     sides (2,) bool, right then left: which were recorded.
     landmarks: K of them, the same for both sides.
-    points (T, 2, K, 3) float64 metres; NaN = missing; a point is missing in all three numbers or none.
+    points (T, 2, K, 3) float64 metres; NaN = missing, in all three numbers of a point or in none.
     frames (T,) int64: frame numbers in the file. timestamps (T,) float64 s, NaN where unknown.
     notes: everything a reader assumed, cut away or found odd.
     """
