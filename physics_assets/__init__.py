@@ -1,1 +1,1 @@
-"""Shipped physical parameters: joint limits, collision filters, Bullet parameters."""
+"""The hand as a mechanism, as data: joint limits, Bullet parameters, collision filters."""
