@@ -1,1 +1,17 @@
-""""""
+"""Pictures: a CPU ray caster for hands, contact sheets, and fits drawn over their input."""
+
+from twohand500k.report.camera import Camera
+from twohand500k.report.render import BACKDROP, BONES, SKIN, Skeleton, Surface, render_meshes
+from twohand500k.report.sheet import contact_sheet, save_png
+
+__all__ = [
+    "BACKDROP",
+    "BONES",
+    "SKIN",
+    "Camera",
+    "Skeleton",
+    "Surface",
+    "contact_sheet",
+    "render_meshes",
+    "save_png",
+]

@@ -1,0 +1,108 @@
+"""Pictures put side by side with captions, and written as small PNG files.
+
+In: (height, width, 3) uint8 tiles. Out: one (height, width, 3) uint8 sheet, or a file. Text is set
+with Pillow in the DejaVu Sans that matplotlib ships, so a sheet looks the same on every machine.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_INK = (52, 56, 62)
+_QUIET = (120, 126, 134)
+
+
+@lru_cache(maxsize=16)
+def _font(size: int, bold: bool = False) -> "ImageFont.FreeTypeFont":
+    from matplotlib import get_data_path
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / name), size)
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray],
+    labels: Sequence[str] | None = None,
+    *,
+    columns: int | None = None,
+    title: str = "",
+    row_labels: Sequence[str] = (),
+    gap: int = 6,
+    background: tuple[int, int, int] = (255, 255, 255),
+) -> np.ndarray:
+    """Lay tiles out in rows with a caption under each.
+
+    images: (height, width, 3) uint8, all of one size. labels: one caption per image; a line break
+    starts a second, quieter line. columns: tiles per row, by default as square a sheet as fits.
+    title stands above everything, row_labels above each row. Returns (H, W, 3) uint8.
+    """
+    if not images:
+        raise ValueError("a contact sheet needs at least one image")
+    height, width = images[0].shape[:2]
+    if any(image.shape[:2] != (height, width) for image in images):
+        raise ValueError("the images of a contact sheet must all have one size")
+    if labels is not None and len(labels) != len(images):
+        raise ValueError(f"{len(images)} images but {len(labels)} labels")
+    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    rows = -(-len(images) // columns)
+    text = max(11, min(18, width // 22))
+    lines = max((label.count("\n") + 1 for label in labels), default=0) if labels else 0
+    caption = int(lines * text * 1.45) + (6 if lines else 0)
+    heading = int(text * 2.2) if title else 0
+    row_heading = int(text * 1.9) if row_labels else 0
+    sheet = Image.new(
+        "RGB",
+        (
+            columns * (width + gap) + gap,
+            heading + rows * (row_heading + height + caption + gap) + gap,
+        ),
+        background,
+    )
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((gap + 4, gap + 2), title, fill=_INK, font=_font(int(text * 1.2), True))
+    for k, image in enumerate(images):
+        row, column = divmod(k, columns)
+        x = gap + column * (width + gap)
+        y = gap + heading + row * (row_heading + height + caption + gap)
+        if row_labels and column == 0 and row < len(row_labels):
+            draw.text((x + 4, y + 2), row_labels[row], fill=_INK, font=_font(text, True))
+        y += row_heading
+        sheet.paste(Image.fromarray(image[..., :3]), (x, y))
+        if labels:
+            for at, line in enumerate(labels[k].split("\n")):
+                draw.text(
+                    (x + width / 2, y + height + 3 + at * text * 1.45),
+                    line,
+                    fill=_INK if at == 0 else _QUIET,
+                    font=_font(text if at == 0 else text - 1),
+                    anchor="ma",
+                )
+    return np.asarray(sheet)
+
+
+def save_png(path: "str | Path", image: np.ndarray, *, colours: int | None = None) -> Path:
+    """Write (H, W, 3 or 4) uint8 as PNG, whole or not at all. Returns the path.
+
+    colours: reduce to a palette of so many colours (at most 256) for a smaller file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(image)
+    if colours is not None:
+        picture = picture.convert("RGB").quantize(colours, dither=Image.Dither.FLOYDSTEINBERG)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            picture.save(file, format="PNG", optimize=True)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
