@@ -8,8 +8,11 @@ computes them with ``flat_hand_mean=True``: `pose` is relative to the FLAT hand.
 """
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,7 +26,11 @@ from twohand500k.conventions import (
     TIP_SETS,
     Side,
 )
+from twohand500k.hand import mesh
 from twohand500k.hand.rotations import Array, matrix_from_axis_angle, mirror_axis_angle
+
+if TYPE_CHECKING:
+    import smplx
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +39,9 @@ class HandModel:
 
     v_template (V, 3) m; shapedirs (V, 3, 10) m per unit beta; posedirs (V, 3, 135) m per unit of
     (R - I); J_regressor (16, V); weights (V, 16); faces (F, 3) int, outward counter-clockwise;
-    hands_mean (45,) rad, the mean pose relative to flat; hands_components (45, 45).
+    hands_mean (45,) rad, the mean pose relative to flat; hands_components (45, 45);
+    hands_coeffs (n, 45) the poses MANO was learned from, as ``hands_mean + coeffs @ components``,
+    where the file has them. notes: what was changed between the file and this record, in words.
     """
 
     side: Side
@@ -46,6 +55,8 @@ class HandModel:
     hands_mean: Array
     hands_components: Array
     tip_vertex_ids: tuple[int, int, int, int, int] = TIP_SETS[DEFAULT_TIP_SET]
+    hands_coeffs: Array | None = None
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def J_template(self) -> Array:
@@ -72,6 +83,11 @@ class HandModel:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
+    @cached_property
+    def closed_faces(self) -> np.ndarray:
+        """Faces (F + 14, 3) of the watertight hand: the wrist capped, no vertex added."""
+        return mesh.closed_faces(self.faces)
+
     def with_tips(self, tip_vertex_ids: tuple[int, int, int, int, int]) -> "HandModel":
         """The same hand with other fingertip vertices (thumb, index, middle, ring, little)."""
         return replace(self, tip_vertex_ids=tip_vertex_ids)
@@ -82,6 +98,53 @@ class HandModel:
         if betas.shape[-1] != N_BETAS:
             raise ValueError(f"betas must end in {N_BETAS} numbers, got shape {betas.shape}")
         return ShapedHand(self, betas)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write an .npz that `load_hands` and ``smplx.MANO(path, ext="npz")`` read unchanged.
+
+        Keys are MANO's. smplx looks for MANO_RIGHT.npz or MANO_LEFT.npz when given a folder, and
+        takes the side of a file from its name.
+        """
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **self.mano_arrays())
+        partial.replace(path)
+
+    def mano_arrays(self) -> dict[str, Any]:
+        """The model under the keys of a MANO file, with `side`, `name`, tips and notes added."""
+        # MANO writes the root's parent as the largest uint32; smplx sets it to -1 itself.
+        parents = np.array(MANO_PARENTS).astype(np.uint32)
+        coeffs = {} if self.hands_coeffs is None else {"hands_coeffs": self.hands_coeffs}
+        return {
+            "v_template": self.v_template,
+            "shapedirs": self.shapedirs,
+            "posedirs": self.posedirs,
+            "J_regressor": self.J_regressor,
+            "J": self.J_template,
+            "weights": self.weights,
+            "f": self.faces.astype(np.uint32),
+            "kintree_table": np.stack([parents, np.arange(N_MANO_JOINTS, dtype=np.uint32)]),
+            "hands_mean": self.hands_mean,
+            "hands_components": self.hands_components,
+            **coeffs,
+            "bs_style": np.array("lbs"),
+            "bs_type": np.array("lrotmin"),
+            "side": np.array(self.side),
+            "name": np.array(self.name),
+            "tip_vertex_ids": np.array(self.tip_vertex_ids),
+            "notes": np.array(self.notes, dtype=np.str_),
+        }
+
+    def to_smplx(self, **options: Any) -> "smplx.MANO":
+        """This hand as an ``smplx.MANO``: full axis-angle poses relative to the flat hand.
+
+        options go to smplx (batch_size, dtype, ...). Needs torch and smplx, ImportError without.
+        """
+        # Not at the top: the toolkit works without torch, only this call needs it.
+        from twohand500k.hand.smplx_bridge import to_smplx
+
+        return to_smplx(self, **options)
 
     def mirrored(self) -> "HandModel":
         """The other side's hand: points x -> -x, rotations (x, y, z) -> (x, -y, -z)."""
@@ -112,7 +175,9 @@ class ShapedHand:
     @cached_property
     def rest_joints(self) -> Array:
         """Rest joints (..., 16, 3) in MANO order, metres."""
-        return self.model.J_template + np.einsum("jcb,...b->...jc", self.model.J_shapedirs, self.betas)
+        return self.model.J_template + np.einsum(
+            "jcb,...b->...jc", self.model.J_shapedirs, self.betas
+        )
 
     @cached_property
     def rest_vertices(self) -> Array:
@@ -125,7 +190,9 @@ class ShapedHand:
             "vcb,...b->...vc", self.model.shapedirs[ids], self.betas
         )
 
-    def with_pose(self, pose: ArrayLike | None = None, transl: ArrayLike | None = None) -> "PosedHand":
+    def with_pose(
+        self, pose: ArrayLike | None = None, transl: ArrayLike | None = None
+    ) -> "PosedHand":
         """Pose the hand.
 
         pose (..., 16, 3) axis-angle in radians relative to the flat hand, entry 0 the global
