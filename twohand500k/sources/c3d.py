@@ -1,8 +1,8 @@
 """C3D: labelled 3D points, read with ezc3d.
 
-In: one C3D file. Out: `NamedPoints`, unlabelled points (``*7``) dropped, points of negative residual
-missing. ezc3d answers a cut file with fewer frames, and some broken ones with a crash of the
-interpreter, so the header and the chain of parameters are checked here before it sees the file.
+In: one C3D file. Out: `NamedPoints`, unlabelled points (``*7``) dropped, points of negative
+residual missing. ezc3d answers a cut file with fewer frames, and some broken ones with a crash of
+the interpreter, so the header and the chain of parameters are checked here before it sees the file.
 """
 
 import struct
@@ -114,8 +114,8 @@ def _check(data: bytes, path: Path) -> tuple[int, int, int]:
     need = start + n_frames * (4 * n_points + n_analog) * word
     if start < parameters or len(data) < need:
         raise DataError(
-            f"{path}: declares {n_frames} frames of {n_points} points, which need {need} bytes, and "
-            f"has {len(data)} (a cut file); export it again"
+            f"{path}: declares {n_frames} frames of {n_points} points, which need {need} bytes, "
+            f"and has {len(data)} (a cut file); export it again"
         )
     return n_points, n_frames, first
 
