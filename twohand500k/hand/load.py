@@ -216,7 +216,7 @@ def _check_model(path: Path, model: HandModel, kintree: np.ndarray) -> None:
 
 
 def _checked_left(right: HandModel, left: HandModel, wanted: LeftShapedirs) -> HandModel:
-    """The left model with the known defect of its shapedirs put right, or a note that it is kept."""
+    """The left model with its shapedirs' known defect put right, or noted as kept."""
     right_x, left_x = right.shapedirs[:, 0], left.shapedirs[:, 0]
     scale = np.linalg.norm(right_x)
     as_mirror = np.linalg.norm(left_x + right_x) / scale if scale else 0.0

@@ -20,9 +20,7 @@ def wrist_loop(faces: np.ndarray) -> np.ndarray:
     directed = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     edges = set(map(tuple, directed.tolist()))
     if len(edges) != len(directed):
-        raise ValueError(
-            "an edge is used twice in one direction: faces repeat or windings disagree"
-        )
+        raise ValueError("an edge runs twice in one direction: faces repeat or windings clash")
     following: dict[int, int] = {}
     for a, b in edges:
         if (b, a) in edges:
@@ -99,7 +97,7 @@ def self_intersections(vertices: ArrayLike, faces: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def _orientation(a, b, c, d):  # type: ignore[no-untyped-def]
+def _orientation(a, b, c, d):
     """Six times the signed volume of the tetrahedron a b c d."""
     bx, by, bz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
     cx, cy, cz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
@@ -108,7 +106,7 @@ def _orientation(a, b, c, d):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _edge_cuts(p, q, a, b, c):  # type: ignore[no-untyped-def]
+def _edge_cuts(p, q, a, b, c):
     """Whether segment p q passes through the inside of triangle a b c."""
     if _orientation(a, b, c, p) * _orientation(a, b, c, q) >= 0.0:
         return False
@@ -119,7 +117,7 @@ def _edge_cuts(p, q, a, b, c):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _cutting_pairs(vertices, faces, low, high, order, axis):  # type: ignore[no-untyped-def]
+def _cutting_pairs(vertices, faces, low, high, order, axis):
     out = []
     for i in range(len(order)):
         f = order[i]

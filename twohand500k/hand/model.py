@@ -149,7 +149,7 @@ class HandModel:
     def mirrored(self) -> "HandModel":
         """The other side's hand: points x -> -x, rotations (x, y, z) -> (x, -y, -z)."""
         flip = np.array([-1.0, 1.0, 1.0])
-        # posedirs multiply the entries of R - I, R row-major; mirrored R' = S R S with S = diag(flip).
+        # posedirs multiply the entries of R - I, row-major; mirrored R' = S R S, S = diag(flip).
         entry_sign = np.tile(np.outer(flip, flip).ravel(), N_MANO_JOINTS - 1)
         return replace(
             self,
@@ -175,9 +175,7 @@ class ShapedHand:
     @cached_property
     def rest_joints(self) -> Array:
         """Rest joints (..., 16, 3) in MANO order, metres."""
-        return self.model.J_template + np.einsum(
-            "jcb,...b->...jc", self.model.J_shapedirs, self.betas
-        )
+        return self.model.J_template + _along_betas(self.model.J_shapedirs, self.betas)
 
     @cached_property
     def rest_vertices(self) -> Array:
@@ -186,9 +184,7 @@ class ShapedHand:
 
     def rest_vertices_at(self, ids: "slice | list[int]") -> Array:
         """Rest skin (..., len(ids), 3) at chosen vertices, metres."""
-        return self.model.v_template[ids] + np.einsum(
-            "vcb,...b->...vc", self.model.shapedirs[ids], self.betas
-        )
+        return self.model.v_template[ids] + _along_betas(self.model.shapedirs[ids], self.betas)
 
     def with_pose(
         self, pose: ArrayLike | None = None, transl: ArrayLike | None = None
@@ -220,7 +216,7 @@ class PosedHand:
 
     @cached_property
     def T_world_joint(self) -> Array:
-        """Joint frames in the world (..., 16, 4, 4). At rest every frame is aligned with the world."""
+        """Joint frames in the world (..., 16, 4, 4). At rest all are aligned with the world."""
         rest = self.shaped.rest_joints
         batch = np.broadcast_shapes(rest.shape[:-2], self.pose.shape[:-2], self.transl.shape[:-1])
         rest = np.broadcast_to(rest, (*batch, N_MANO_JOINTS, 3))
@@ -241,7 +237,7 @@ class PosedHand:
 
     @cached_property
     def joints(self) -> Array:
-        """21 joints (..., 21, 3), metres, OpenPose order: kinematic chain, skin points at the tips."""
+        """21 joints (..., 21, 3), metres, OpenPose order: the chain, and skin points at the tips."""
         chain = self.T_world_joint[..., :3, 3]
         tips = self._skin(list(self.shaped.model.tip_vertex_ids))
         return np.concatenate([chain, tips], axis=-2)[..., OPENPOSE_FROM_MANO21, :]
@@ -267,10 +263,16 @@ class PosedHand:
         ).reshape(*feature.shape[:-1], -1, 3)
         # x_world = sum_j w_j (R_j x + t_j - R_j J_j)
         offset = T[..., :3, 3] - np.einsum("...jab,...jb->...ja", T[..., :3, :3], rest)
-        weights = model.weights[ids]
-        blended_R = np.einsum("vj,...jab->...vab", weights, T[..., :3, :3])
-        blended_t = np.einsum("vj,...ja->...va", weights, offset)
-        return np.einsum("...vab,...vb->...va", blended_R, points) + blended_t
+        affine = np.concatenate([T[..., :3, :3], offset[..., None]], axis=-1)
+        blended = model.weights[ids] @ affine.reshape(*affine.shape[:-2], 12)
+        blended = blended.reshape(*blended.shape[:-1], 3, 4)
+        return np.einsum("...vab,...vb->...va", blended[..., :3], points) + blended[..., 3]
+
+
+def _along_betas(directions: Array, betas: Array) -> Array:
+    """directions (n, 3, 10) times betas (..., 10): offsets (..., n, 3), metres."""
+    flat = betas @ directions.reshape(-1, N_BETAS).T
+    return flat.reshape(*betas.shape[:-1], -1, 3)
 
 
 @dataclass(frozen=True, eq=False)

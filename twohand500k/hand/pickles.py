@@ -196,14 +196,14 @@ def read_pickle(path: Path) -> dict[str, Callable[[], Any]]:
 def _check_memo(data: bytes) -> None:
     """Refuse a memo index beyond the file's length: the C unpickler allocates that much."""
     for opcode, arg, _ in pickletools.genops(data):
-        if opcode.name in ("LONG_BINPUT", "PUT") and int(arg) > len(data):
+        if opcode.name in ("LONG_BINPUT", "PUT") and arg is not None and int(arg) > len(data):
             raise _Refused("a memo index larger than the file")
 
 
 def _converted(path: Path, key: str, value: Any) -> Any:
     try:
         return _plain(value)
-    except (_Refused, ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+    except (_Refused, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: '{key}' is malformed: {reason}") from None
 
@@ -240,7 +240,7 @@ def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     if not isinstance(dtype, _Dtype) or not isinstance(dtype.args[0], str):
         raise _Refused("an array without a dtype")
     # State of a dtype: (version, byte order, subdtype, field names, fields, ...).
-    byte_order, *structure = dtype.state[1:5] if dtype.state else ("<", None)
+    byte_order, *structure = dtype.state[1:5] if dtype.state else ("<",)
     if any(part is not None for part in structure):
         raise _Refused("a structured array")
     kind = dtype.args[0].lstrip("<>|=")
@@ -250,13 +250,13 @@ def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
         raw = raw.encode("latin1")  # a Python 2 string
     if not isinstance(raw, bytes | bytearray) or order not in ("C", "F"):
         raise _Refused("an array without its bytes")
-    flat = np.frombuffer(bytes(raw), dtype=np.dtype(byte_order.replace("|", "<") + kind))
+    values = np.frombuffer(bytes(raw), dtype=np.dtype(byte_order.replace("|", "<") + kind))
     native = flat.astype(flat.dtype.newbyteorder("="))
     return native.reshape(_shape(shape), order=order)
 
 
-def _shape(shape: Any) -> tuple[int, ...]:
-    shape = tuple(int(_plain(n)) for n in shape)
+def _shape(value: Any) -> tuple[int, ...]:
+    shape = tuple(int(_plain(n)) for n in value)
     if any(n < 0 for n in shape) or math.prod(shape) > _MAX_ELEMENTS:
         raise _Refused(f"an array of shape {shape}")
     return shape
