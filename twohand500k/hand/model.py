@@ -237,7 +237,7 @@ class PosedHand:
 
     @cached_property
     def joints(self) -> Array:
-        """21 joints (..., 21, 3), metres, OpenPose order: the chain, and skin points at the tips."""
+        """21 joints (..., 21, 3), metres, OpenPose order: the chain, skin points at the tips."""
         chain = self.T_world_joint[..., :3, 3]
         tips = self._skin(list(self.shaped.model.tip_vertex_ids))
         return np.concatenate([chain, tips], axis=-2)[..., OPENPOSE_FROM_MANO21, :]

@@ -250,7 +250,7 @@ def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
         raw = raw.encode("latin1")  # a Python 2 string
     if not isinstance(raw, bytes | bytearray) or order not in ("C", "F"):
         raise _Refused("an array without its bytes")
-    values = np.frombuffer(bytes(raw), dtype=np.dtype(byte_order.replace("|", "<") + kind))
+    flat = np.frombuffer(bytes(raw), dtype=np.dtype(byte_order.replace("|", "<") + kind))
     native = flat.astype(flat.dtype.newbyteorder("="))
     return native.reshape(_shape(shape), order=order)
 
