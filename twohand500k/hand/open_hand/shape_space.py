@@ -1,0 +1,95 @@
+"""Ten shape coefficients with a meaning, one unit of each about one standard deviation.
+
+Every coefficient is a set of affine maps, one per bone, that agree at the joints: v' = v + (linear
+in beta). Vertices blend the maps of their bones, joints follow theirs exactly.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from twohand500k.conventions import MANO_CHAINS, MANO_PARENTS, N_BETAS, N_MANO_JOINTS
+from twohand500k.hand.open_hand.skeleton import Skeleton
+from twohand500k.hand.rotations import Array
+
+BETA_NAMES = (
+    "size",
+    "finger length against palm length",
+    "palm breadth",
+    "thickness",
+    "thumb length",
+    "index length",
+    "ring length",
+    "little length",
+    "first phalanges against last",
+    "slope of the knuckle row",
+)
+# Relative change per unit.
+SIZE = 0.063
+FINGERS_UP, PALM_DOWN = 0.035, 0.034
+PALM_BREADTH = 0.048
+THICKNESS, GIRTH = 0.075, 0.055
+THUMB = 0.06
+INDEX, RING, LITTLE = 0.035, 0.035, 0.055
+FIRST_UP, LAST_DOWN = 0.045, 0.06
+KNUCKLE_SLOPE = 0.07
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeSpace:
+    """vertices (V, 3, 10), joints (16, 3, 10): change per unit beta, mm."""
+
+    vertices: Array
+    joints: Array
+
+
+def shape_space(skeleton: Skeleton, vertices: Array, weights: Array) -> ShapeSpace:
+    """Directions for a mesh (V, 3) mm whose vertices follow the bones by weights (V, 16)."""
+    maps = np.stack([_maps(skeleton, beta) for beta in range(N_BETAS)], axis=-1)  # (16, 3, 3, 10)
+    joints = np.zeros((N_MANO_JOINTS, 3, N_BETAS))
+    for joint in range(1, N_MANO_JOINTS):
+        parent = MANO_PARENTS[joint]
+        bone = skeleton.joints[joint] - skeleton.joints[parent]
+        joints[joint] = joints[parent] + np.einsum("abk,b->ak", maps[parent], bone)
+    arm = vertices[:, None] - skeleton.joints[None]
+    each = joints[None] + np.einsum("jabk,vjb->vjak", maps, arm)
+    return ShapeSpace(np.einsum("vj,vjak->vak", weights, each), joints)
+
+
+def _maps(skeleton: Skeleton, beta: int) -> Array:
+    """Linear part (16, 3, 3) of every bone's map for one unit of one coefficient."""
+    x, y, z = np.eye(3)
+    maps = np.zeros((N_MANO_JOINTS, 3, 3))
+
+    def stretch(finger: int, factors: tuple[float, float, float]) -> None:
+        axis = skeleton.digits[finger].distal
+        for joint, factor in zip(MANO_CHAINS[finger], factors, strict=True):
+            maps[joint] += factor * np.outer(axis, axis)
+
+    fingers = (1, 2, 3, 4)
+    if beta == 0:
+        maps += SIZE * np.eye(3)
+    elif beta == 1:
+        for f in fingers:
+            stretch(f, (FINGERS_UP,) * 3)
+        maps[0] -= PALM_DOWN * np.outer(x, x)
+    elif beta == 2:
+        maps[0] += PALM_BREADTH * np.outer(z, z)
+    elif beta == 3:
+        maps[0] += THICKNESS * np.outer(y, y)
+        for f, chain in enumerate(MANO_CHAINS):
+            digit = skeleton.digits[f]
+            for joint in chain:
+                maps[joint] += GIRTH * (np.eye(3) - np.outer(digit.distal, digit.distal))
+    elif beta == 4:
+        stretch(0, (THUMB,) * 3)
+    elif beta in (5, 6, 7):
+        finger, factor = {5: (1, INDEX), 6: (3, RING), 7: (4, LITTLE)}[beta]
+        stretch(finger, (factor,) * 3)
+    elif beta == 8:
+        for f in fingers:
+            stretch(f, (FIRST_UP, -0.3 * FIRST_UP, -LAST_DOWN))
+    else:
+        # The little finger's knuckle towards the wrist, the index finger's away from it.
+        maps[0] += -KNUCKLE_SLOPE * np.outer(x, z)
+    return maps
