@@ -88,7 +88,7 @@ class Anatomy:
         angles = np.asarray(angles, dtype=np.float64)
         if angles.shape[-2:] != (N_MANO_JOINTS - 1, 3):
             raise ValueError(f"angles must be (..., 15, 3), got shape {angles.shape}")
-        E = _euler_matrix(angles)
+        E = euler_matrix(angles)
         local = axis_angle_from_matrix(self.A @ E @ np.swapaxes(self.A, -1, -2))
         base = np.zeros(3) if orientation is None else np.asarray(orientation, dtype=np.float64)
         batch = np.broadcast_shapes(local.shape[:-2], base.shape[:-1])
@@ -106,7 +106,7 @@ class Anatomy:
         )
 
 
-def _euler_matrix(angles: Array) -> Array:
+def euler_matrix(angles: Array) -> Array:
     """Rot(e0, a0) Rot(e1, a1) Rot(e2, a2) for angles (..., 3)."""
     (c0, c1, c2), (s0, s1, s2) = (np.moveaxis(f(angles), -1, 0) for f in (np.cos, np.sin))
     rows = [

@@ -1,0 +1,269 @@
+"""Poses from points: batched Levenberg-Marquardt on the hand's tree.
+
+In: points (N, K, 3) of N hands of one side, where those points sit on the hand (`Attachments`), and
+a shaped hand model. Out: a `Solution`: pose, translation, angles, residuals, what limits were broken
+and by how much, and how well each angle is known.
+
+The estimate is the most probable pose (MAP) under the sigmas of `Settings`: points are noisy by
+`sigma_point`, an angle outside its limits costs its excess over `sigma_limit` (quadratic, then
+linear from the knee on, so that a finger that truly is bent back shows nearly its whole excess),
+and what the points leave open is drawn to a resting hand. Noise-free input asks for a small
+`sigma_point`; then the prior moves nothing that is measured.
+
+Only right hands are solved: left points are mirrored, solved on `model.mirrored()`, and the result
+mirrored back, so that both sides are one code path and mirrored input gives the mirrored result to
+the last bit. Threads work on chunks of hands; a hand's result depends on its own input alone.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from twohand500k.conventions import MANO_CARRIER, MANO_CHAINS, N_JOINTS, N_MANO_JOINTS, TIP_JOINTS
+from twohand500k.hand.anatomy import Anatomy
+from twohand500k.hand.model import HandModel, ShapedHand
+from twohand500k.hand.rotations import (
+    Array,
+    matrix_from_axis_angle,
+    mirror_axis_angle,
+    mirror_points,
+)
+from twohand500k.ik import _kernels
+from twohand500k.ik.residuals import AnglePrior
+
+# Hands a thread takes at a time: small enough to share the work, large enough to hide the call.
+_CHUNK = 256
+# The kernel's finger blocks (index, middle, little, ring, thumb) as places in conventions.FINGERS.
+_BLOCK_FINGERS = (1, 2, 4, 3, 0)
+
+STATUS_NAMES = ("converged", "not converged", "too few points")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is believed about points and hands; every weight is one over its sigma.
+
+    sigma_point m: noise of one coordinate of a point of weight 1.
+    sigma_limit rad: how much a limit gives way. limit_knee rad: from this excess on its pull is
+    constant, so a real excess is measured (nearly) whole; see docs/ik.md for the bias that stays.
+    prior_scale: widens (> 1) or narrows the resting-hand prior.
+    max_iterations: Levenberg-Marquardt iterations per start; there are at most three starts.
+    restart: another start is tried where the cost per coordinate exceeds this (squared sigmas).
+    """
+
+    sigma_point: float = 1e-3
+    sigma_limit: float = np.radians(3.0)
+    limit_knee: float = np.radians(3.0)
+    prior_scale: float = 1.0
+    max_iterations: int = 60
+    restart: float = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Attachments:
+    """Where K landmarks sit on the hand.
+
+    joint (K,): the OpenPose joint a landmark stands for (or is near to, for a marker).
+    carrier (K,): the MANO joint it moves with. tip (K,): the finger (0 thumb .. 4 little) whose
+    skin tip it is, -1 otherwise. offset (K, 3) m: from the carrier's origin, in the carrier's frame,
+    on the model's own side; 0 for joints, unused for tips. weight (K,): 1 = `sigma_point`.
+    """
+
+    joint: Array
+    carrier: Array
+    tip: Array
+    offset: Array
+    weight: Array
+
+    @staticmethod
+    def of_joints(joints: Sequence[int] = tuple(range(N_JOINTS))) -> "Attachments":
+        """Landmarks that are joints themselves, by OpenPose index; all 21 by default."""
+        index = np.asarray(joints, dtype=np.int64)
+        tip = np.array([TIP_JOINTS.index(j) if j in TIP_JOINTS else -1 for j in index], np.int64)
+        carrier = np.asarray(MANO_CARRIER, dtype=np.int64)[index]
+        return Attachments(index, carrier, tip, np.zeros((len(index), 3)), np.ones(len(index)))
+
+    def __len__(self) -> int:
+        return len(self.joint)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A pose to stay close to, hand by hand: the temporal term.
+
+    pose (N, 16, 3) axis-angle, wrist (N, 3) m, and how far one may stray from each: sigma_angle
+    rad (the fingers' angles), sigma_orientation rad, sigma_wrist m.
+    """
+
+    pose: Array
+    wrist: Array
+    sigma_angle: float
+    sigma_orientation: float
+    sigma_wrist: float
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Fitted hands. NaN throughout where `status` is 2 (too few points).
+
+    pose (N, 16, 3) axis-angle rad, relative to the flat hand; transl (N, 3) m, MANO's.
+    angles (N, 15, 3) rad flexion, abduction, twist; limit_excess (N, 15, 3) rad, >= 0.
+    angle_sigma (N, 15, 3) rad: posterior standard deviation of each angle (Laplace): near the
+    prior's own where the points say nothing.
+    residual (N, K) m: distance of the fitted landmark to the point, NaN where the point is missing.
+    cost (N,): half the sum of squares, in sigmas. iterations (N,). status (N,): 0 converged,
+    1 not converged, 2 too few points (fewer than three, or all on a line).
+    """
+
+    pose: Array
+    transl: Array
+    angles: Array
+    limit_excess: Array
+    angle_sigma: Array
+    residual: Array
+    cost: Array
+    iterations: Array
+    status: Array
+
+    @property
+    def converged(self) -> Array:
+        """(N,) bool."""
+        return self.status == _kernels.CONVERGED
+
+    @property
+    def solved(self) -> Array:
+        """(N,) bool: there is a pose."""
+        return self.status != _kernels.TOO_FEW_POINTS
+
+
+def solve(
+    points: ArrayLike,
+    shaped: ShapedHand,
+    attachments: Attachments | None = None,
+    settings: Settings | None = None,
+    *,
+    target: Target | None = None,
+    threads: int | None = None,
+) -> Solution:
+    """Fit hands of one side to points.
+
+    points (N, K, 3) m, NaN or infinite = missing; shaped: one shape for all (betas (10,)) or one
+    per hand (betas (N, 10)); attachments: K of them (default: the 21 joints). threads: None takes
+    NUMBA_NUM_THREADS, or else every core this process may use; the result does not depend on it.
+    """
+    settings = settings or Settings()
+    attachments = attachments or Attachments.of_joints()
+    points = np.ascontiguousarray(points, dtype=np.float64)
+    n, k = len(points), len(attachments)
+    if points.shape != (n, k, 3):
+        raise ValueError(f"points must be (N, {k}, 3) for {k} attachments, got {points.shape}")
+    if shaped.betas.shape[:-1] not in ((), (n,)):
+        raise ValueError(f"betas must be (10,) or ({n}, 10), got {shaped.betas.shape}")
+    left = shaped.model.side == "left"
+    offset = attachments.offset
+    if left:
+        shaped = ShapedHand(_mirrored(shaped.model), shaped.betas)
+        points, offset = mirror_points(points), mirror_points(offset)
+        if target is not None:
+            target = replace(
+                target,
+                pose=mirror_axis_angle(target.pose),
+                wrist=mirror_points(target.wrist),
+            )
+    model = shaped.model
+    anatomy = Anatomy.of(model)
+    prior = AnglePrior.resting(anatomy, settings.prior_scale)
+    rest = np.ascontiguousarray(np.atleast_3d(shaped.rest_joints).reshape(-1, N_MANO_JOINTS, 3))
+    tip_ids = list(model.tip_vertex_ids)
+    tip_rest = np.ascontiguousarray(shaped.rest_vertices_at(tip_ids).reshape(-1, 5, 3))
+    shape_of = np.arange(n) if shaped.betas.ndim == 2 else np.zeros(n, dtype=np.int64)
+    parameters = np.zeros(_kernels.N_PARAMETERS)
+    parameters[_kernels.P_LIMIT_WEIGHT] = 1.0 / settings.sigma_limit
+    parameters[_kernels.P_LIMIT_KNEE] = settings.limit_knee
+    parameters[_kernels.P_MAX_ITERATIONS] = settings.max_iterations
+    parameters[_kernels.P_RESTART] = settings.restart
+    if target is None:
+        target_angles, target_R, target_p = (
+            np.empty((0, 15, 3)),
+            np.empty((0, 3, 3)),
+            np.empty((0, 3)),
+        )
+    else:
+        parameters[_kernels.P_TARGET_ANGLE] = 1.0 / target.sigma_angle
+        parameters[_kernels.P_TARGET_ORIENTATION] = 1.0 / target.sigma_orientation
+        parameters[_kernels.P_TARGET_POSITION] = 1.0 / target.sigma_wrist
+        target_angles = np.ascontiguousarray(anatomy.angles_from_pose(target.pose))
+        target_R = np.ascontiguousarray(matrix_from_axis_angle(target.pose[:, 0]))
+        target_p = np.ascontiguousarray(target.wrist)
+
+    pose, wrist = np.empty((n, N_MANO_JOINTS, 3)), np.empty((n, 3))
+    angles, sigma = np.empty((n, 15, 3)), np.empty((n, 15, 3))
+    residual, cost = np.empty((n, k)), np.empty(n)
+    iterations, status = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    finger_landmarks = _finger_landmarks(attachments)
+    weight = np.ascontiguousarray(attachments.weight / settings.sigma_point, dtype=np.float64)
+    posedirs = np.ascontiguousarray(np.swapaxes(model.posedirs[tip_ids], 1, 2))
+    tip_weights = np.ascontiguousarray(model.weights[tip_ids])
+    offset = np.ascontiguousarray(offset, dtype=np.float64)
+
+    def solve_chunk(start: int) -> None:
+        rows = slice(start, min(start + _CHUNK, n))
+        some = slice(0, 0) if target is None else rows
+        _kernels.solve_hands(
+            points[rows], weight, shape_of[rows], rest, tip_rest, anatomy.A, anatomy.limits,
+            posedirs, tip_weights, attachments.carrier, attachments.tip, offset, finger_landmarks,
+            prior.mean, prior.weight, prior.coupling,
+            target_angles[some], target_R[some], target_p[some], parameters,
+            pose[rows], wrist[rows], angles[rows], residual[rows], cost[rows], iterations[rows],
+            status[rows], sigma[rows],
+        )  # fmt: skip
+
+    starts = range(0, n, _CHUNK)
+    workers = min(threads or _default_threads(), len(starts))
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(solve_chunk, starts))
+    else:
+        for start in starts:
+            solve_chunk(start)
+
+    transl = wrist - rest[shape_of][:, 0]
+    limit_excess = anatomy.limit_excess(angles)
+    if left:
+        pose, transl = mirror_axis_angle(pose), mirror_points(transl)
+    return Solution(
+        pose=pose,
+        transl=transl,
+        angles=angles,
+        limit_excess=limit_excess,
+        angle_sigma=sigma,
+        residual=residual,
+        cost=cost,
+        iterations=iterations,
+        status=status,
+    )
+
+
+def _default_threads() -> int:
+    return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+
+
+def _mirrored(model: HandModel) -> HandModel:
+    """The right-hand twin of a left model."""
+    return model.mirrored()
+
+
+def _finger_landmarks(attachments: Attachments) -> Array:
+    """(5, 4): per kernel block the landmarks of its three joints and its tip, -1 for none."""
+    table = np.full((5, 4), -1, dtype=np.int64)
+    # backwards, so that of two landmarks at one joint the first stays; true joints come before markers
+    for landmark in reversed(range(len(attachments))):
+        joint = int(attachments.joint[landmark])
+        if joint == 0 or attachments.carrier[landmark] not in MANO_CHAINS[(joint - 1) // 4]:
+            continue
+        table[_BLOCK_FINGERS.index((joint - 1) // 4), (joint - 1) % 4] = landmark
+    return table
