@@ -22,7 +22,7 @@ from twohand500k.report.surface import boundary_loops, refine, rods, vertex_norm
 Colour = tuple[float, float, float]
 
 # sRGB, 0..1. Two skins that differ in lightness as well as in hue, so grey prints keep them apart.
-SKIN: tuple[Colour, Colour] = ((0.91, 0.72, 0.60), (0.60, 0.41, 0.32))
+SKIN: tuple[Colour, Colour] = ((0.89, 0.68, 0.58), (0.58, 0.40, 0.32))
 BONES: tuple[Colour, Colour] = ((0.86, 0.16, 0.24), (0.10, 0.45, 0.88))
 WHITE: Colour = (1.0, 1.0, 1.0)
 BACKDROP: Colour = (0.945, 0.95, 0.955)

@@ -1,0 +1,248 @@
+"""Two hands posed by hand: joint angles, a wrist place and directions, made to touch without overlap.
+
+In: a `TwoHandPose` that a person wrote down, roughly. Out: the nearest pose in which the named
+bones touch, no two fingers share the same space and every joint is within its limits (`settle`).
+Skin is stood in for by one capsule per bone, as thick as the hand model's skin is there, so a pose
+written once fits whatever hand and shape it is given.
+
+Both hands are written in their own side's space: the left hand's numbers are those of the right hand
+seen in the mirror x = 0. A symmetric pose has the same numbers twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from twohand500k.conventions import JOINT_PARENTS, LEFT, MANO_CARRIER, RIGHT, TIP_JOINTS
+from twohand500k.hand.anatomy import Anatomy
+from twohand500k.hand.model import HandModel, HandPair
+from twohand500k.hand.rotations import (
+    Array,
+    axis_angle_from_matrix,
+    matrix_from_axis_angle,
+    mirror_axis_angle,
+    mirror_points,
+)
+
+# A bone is named by its far joint, 1..20 in the order of the 21 joints; bone k runs from its parent.
+BONES = np.arange(1, 21)
+_PARENT = np.array(JOINT_PARENTS)[BONES]
+_PHALANGES = np.array([b for b in BONES if (b - 1) % 4 != 0 and b != 2])
+_FINGER = (BONES - 1) // 4
+# Pairs of one hand that may not overlap: phalanges of different fingers, and the two outer
+# phalanges of a finger against the other fingers' palm bones (a fist closing on the palm).
+_SELF_PAIRS = np.array(
+    [
+        (a, b)
+        for a in _PHALANGES
+        for b in _PHALANGES
+        if a < b and _FINGER[a - 1] != _FINGER[b - 1] and (a - 1) % 4 + (b - 1) % 4 > 2
+    ]
+    + [(a, b) for a in _PHALANGES if (a - 1) % 4 >= 2 for b in (5, 9, 13, 17)]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TwoHandPose:
+    """Poses of a right and a left hand, each in its own side's space (see the module).
+
+    angles (..., 2, 15, 3) rad, anatomical; orientation (..., 2, 3) axis-angle; wrist (..., 2, 3) m.
+    """
+
+    angles: Array
+    orientation: Array
+    wrist: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """One subject's two hands: models, shape, and how thick every bone's flesh is."""
+
+    hands: HandPair
+    betas: Array
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        return Anatomy.of(self.hands.right)
+
+    @cached_property
+    def radius(self) -> Array:
+        """Capsule radius of every bone (20,), metres: the median distance of its skin."""
+        return bone_radii(self.hands.right, self.betas)
+
+    def mano(self, posed: TwoHandPose) -> tuple[Array, Array]:
+        """MANO pose (..., 2, 16, 3) and transl (..., 2, 3) in the world, right and left."""
+        own = self.anatomy.pose_from_angles(posed.angles, posed.orientation)
+        root = self.hands.right.with_shape(self.betas).rest_joints[0]
+        transl = posed.wrist - root
+        pose, place = own.copy(), transl.copy()
+        pose[..., LEFT, :, :] = mirror_axis_angle(own[..., LEFT, :, :])
+        left_root = self.hands.left.with_shape(self.betas).rest_joints[0]
+        place[..., LEFT, :] = mirror_points(posed.wrist[..., LEFT, :]) - left_root
+        return pose, place
+
+    def joints(self, posed: TwoHandPose) -> Array:
+        """Joints (..., 2, 21, 3) in the world, metres, right and left."""
+        pose, transl = self.mano(posed)
+        return np.stack(
+            [
+                self.hands[side]
+                .with_shape(self.betas)
+                .with_pose(pose[..., side, :, :], transl[..., side, :])
+                .joints
+                for side in (RIGHT, LEFT)
+            ],
+            axis=-3,
+        )
+
+    def gaps(self, joints: Array) -> Array:
+        """Room between the two hands' bones (..., 20 right, 20 left), metres, negative = overlap."""
+        ends = _capsules(joints, self.radius)
+        distance = segment_distance(
+            *(end[..., RIGHT, :, None, :] for end in ends),
+            *(end[..., LEFT, None, :, :] for end in ends),
+        )
+        return distance - self.radius[:, None] - self.radius
+
+
+def bone_radii(model: HandModel, betas: Array) -> Array:
+    """How thick (20,) m the flesh is about each bone, at rest in the given shape.
+
+    A phalanx: the median distance of its own skin. The palm's bones and the thumb's metacarpal,
+    about which the skin is far from round: the distance of the skin nearest to the bone's middle.
+    """
+    rest = model.with_shape(betas).with_pose()
+    joints, vertices = rest.joints, rest.vertices
+    owner = np.argmax(model.weights, axis=1)
+    radius = np.empty(len(BONES))
+    for k, bone in enumerate(BONES):
+        start, end = joints[_PARENT[k]], joints[bone]
+        if bone in _PHALANGES:
+            skin = vertices[owner == MANO_CARRIER[_PARENT[k]]]
+            radius[k] = np.median(segment_distance(start, end, skin, skin))
+        else:
+            along = start + np.linspace(0.4, 0.8, 5)[:, None] * (end - start)
+            nearest = np.linalg.norm(vertices - along[:, None], axis=-1).min(axis=1)
+            radius[k] = np.mean(nearest)
+    return radius
+
+
+def _capsules(joints: Array, radius: Array) -> tuple[Array, Array]:
+    """Ends (..., 20, 3) of the bones' capsules; a tip's ends where its cap touches the skin point."""
+    start, end = joints[..., _PARENT, :], joints[..., BONES, :].copy()
+    tips = np.array(TIP_JOINTS) - 1
+    along = end[..., tips, :] - start[..., tips, :]
+    along /= np.linalg.norm(along, axis=-1, keepdims=True)
+    end[..., tips, :] -= along * radius[tips, None]
+    return start, end
+
+
+def segment_distance(a0: Array, a1: Array, b0: Array, b1: Array) -> Array:
+    """Distance between segments a0-a1 and b0-b1 (..., 3), broadcast; Ericson 2005, section 5.1.9."""
+    d1, d2, r = a1 - a0, b1 - b0, a0 - b0
+    a = np.einsum("...c,...c->...", d1, d1)
+    e = np.einsum("...c,...c->...", d2, d2)
+    b = np.einsum("...c,...c->...", d1, d2)
+    c = np.einsum("...c,...c->...", d1, r)
+    f = np.einsum("...c,...c->...", d2, r)
+    tiny = 1e-14
+    denominator = a * e - b * b
+    s = np.clip(
+        np.where(denominator > tiny * 1e-3, (b * f - c * e) / np.maximum(denominator, 1e-30), 0.5),
+        0,
+        1,
+    )
+    t = np.where(e > tiny, (b * s + f) / np.maximum(e, tiny), 0.0)
+    clamped = np.clip(t, 0, 1)
+    s = np.where(
+        (t != clamped) & (a > tiny), np.clip((b * clamped - c) / np.maximum(a, tiny), 0, 1), s
+    )
+    gap = r + d1 * s[..., None] - d2 * clamped[..., None]
+    return np.sqrt(np.einsum("...c,...c->...", gap, gap))
+
+
+@dataclass(frozen=True)
+class Touch:
+    """Right bone and left bone (far joints, 1..20) whose skins are to be `gap` metres apart."""
+
+    right: int
+    left: int
+    gap: float = 0.0
+
+
+# What `settle` may change, and the change that costs as much as 1 mm of overlap does below.
+_FREE_ANGLES = [(joint, 0) for joint in range(15)] + [(joint, 1) for joint in (0, 3, 6, 9, 12)]
+_SIGMA_ANGLE = np.radians([12.0] * 15 + [7.0] * 5)
+_SIGMA_TURN = np.radians(10.0)
+_SIGMA_WRIST = 0.02
+_SIGMA_GAP = 0.0006
+_LIMIT_MARGIN = np.radians(1.5)
+
+
+def settle(
+    body: Body, start: TwoHandPose, touches: Sequence[Touch] = (), clearance: float = 0.0
+) -> TwoHandPose:
+    """The nearest pose to `start` that makes its touches and overlaps nowhere.
+
+    start: one pose (no batch axis). clearance: room kept between the two hands everywhere but at
+    the touches, metres. Least squares over the angles, turns and places of both hands, Jacobian by
+    one batched pass of finite differences.
+    """
+    joint, kind = np.array(_FREE_ANGLES).T
+    n_angles = len(joint)
+    n_hand = n_angles + 6
+    sigma = np.concatenate(
+        [_SIGMA_ANGLE, np.full(3, _SIGMA_TURN), np.full(3, _SIGMA_WRIST)]
+    )
+    low = body.anatomy.limits[joint, kind, 0] + _LIMIT_MARGIN
+    high = body.anatomy.limits[joint, kind, 1] - _LIMIT_MARGIN
+    base = matrix_from_axis_angle(start.orientation)
+    start_angles = start.angles[:, joint, kind]
+
+    def posed(x: Array) -> TwoHandPose:
+        step = x.reshape(*x.shape[:-1], 2, n_hand) * sigma
+        angles = np.broadcast_to(start.angles, (*x.shape[:-1], 2, 15, 3)).copy()
+        angles[..., joint, kind] = np.clip(start_angles + step[..., :n_angles], low, high)
+        turn = matrix_from_axis_angle(step[..., n_angles : n_angles + 3])
+        return TwoHandPose(
+            angles, axis_angle_from_matrix(turn @ base), start.wrist + step[..., n_angles + 3 :]
+        )
+
+    right = np.array([touch.right - 1 for touch in touches], dtype=np.int64)
+    left = np.array([touch.left - 1 for touch in touches], dtype=np.int64)
+    wanted = np.array([touch.gap for touch in touches])
+    room = np.full((20, 20), clearance)
+    room[right, left] = wanted
+
+    def residuals(x: Array) -> Array:
+        joints = body.joints(posed(x))
+        gaps = body.gaps(joints)
+        step = x.reshape(*x.shape[:-1], 2, n_hand) * sigma
+        beyond = start_angles + step[..., :n_angles]
+        beyond = np.maximum(np.maximum(low - beyond, beyond - high), 0)
+        parts = [
+            x,
+            (beyond / np.radians(1.0)).reshape(*x.shape[:-1], -1),
+            (np.maximum(room - gaps, 0) / _SIGMA_GAP).reshape(*x.shape[:-1], -1),
+            (gaps[..., right, left] - wanted) / _SIGMA_GAP,
+        ]
+        ends = _capsules(joints, body.radius)
+        a, b = (_SELF_PAIRS - 1).T
+        distance = segment_distance(*(e[..., a, :] for e in ends), *(e[..., b, :] for e in ends))
+        overlap = body.radius[a] + body.radius[b] - 0.0015 - distance
+        parts.append((np.maximum(overlap, 0) / _SIGMA_GAP).reshape(*x.shape[:-1], -1))
+        return np.concatenate(parts, axis=-1)
+
+    def jacobian(x: Array) -> Array:
+        h = 1e-5
+        moved = residuals(np.concatenate([x[None], x + h * np.eye(len(x))]))
+        return ((moved[1:] - moved[0]) / h).T
+
+    solution = least_squares(
+        residuals, np.zeros(2 * n_hand), jacobian, method="trf", max_nfev=60, ftol=1e-4, xtol=1e-4
+    )
+    return posed(solution.x)
+
