@@ -12,7 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from twohand500k.errors import DataError
-from twohand500k.sources.points import NamedPoints, check_unique, decode, parse_block, read_bytes
+from twohand500k.sources.points import (
+    NamedPoints,
+    check_unique,
+    cut_note,
+    decode,
+    parse_block,
+    read_bytes,
+)
 from twohand500k.sources.take import Array
 
 _AXES = {"x": 0, "y": 1, "z": 2}
@@ -30,7 +37,8 @@ class _Joint:
 def read_bvh(path: Path) -> NamedPoints:
     """Read one BVH file; DataError on anything that is not a whole one."""
     data, file = read_bytes(path)
-    lines = decode(data, path, "BVH").splitlines()
+    text = decode(data, path, "BVH")
+    lines = text.splitlines()
     joints, motion_line = _hierarchy(lines, path)
     n_frames, frame_time, values = _motion(lines, motion_line, joints, path)
     positions, notes = _forward(joints, values)
@@ -56,7 +64,7 @@ def read_bvh(path: Path) -> NamedPoints:
         rate=1.0 / frame_time if timed else float("nan"),
         unit=None,
         file=file,
-        notes=notes,
+        notes=notes + cut_note(text),
     )
 
 

@@ -17,6 +17,7 @@ from twohand500k.sources.points import (
     NamedPoints,
     check_frames,
     check_unique,
+    cut_note,
     decode,
     parse_block,
     read_bytes,
@@ -50,12 +51,9 @@ def read_csv(path: Path) -> NamedPoints:
     text = decode(data, path, "CSV")
     lines = text.splitlines()
     first = lines[0].lstrip()
-    # A plain CSV declares no number of frames; a last line without its end is the only sign of a
-    # cut behind a whole row. A row that is cut short is refused by `parse_block`.
-    ends = text[-1] in "\r\n"
     if first.replace('"', "").lower().startswith("format version"):
-        return _motive(lines, path, file)
-    return _plain(lines, path, file, ends)
+        return _motive(lines, path, file, cut_note(text))
+    return _plain(lines, path, file, cut_note(text))
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -70,7 +68,7 @@ def _body(lines: list[str], start: int) -> list[str]:
     return [line.replace('"', "") for line in lines[start:end]]
 
 
-def _motive(lines: list[str], path: Path, file: InputFile) -> NamedPoints:
+def _motive(lines: list[str], path: Path, file: InputFile, notes: tuple[str, ...]) -> NamedPoints:
     meta = _cells(lines[0], ",")
     header = dict(zip(meta[::2], meta[1::2], strict=False))
     rows: dict[str, list[str]] = {}
@@ -121,6 +119,7 @@ def _motive(lines: list[str], path: Path, file: InputFile) -> NamedPoints:
         rate=rate,
         unit=header.get("Length Units") or None,
         file=file,
+        notes=notes,
     )
 
 
@@ -161,7 +160,7 @@ def _motive_columns(rows: dict[str, list[str]], path: Path) -> tuple[tuple[str, 
     return tuple(names), columns_out
 
 
-def _plain(lines: list[str], path: Path, file: InputFile, ends: bool) -> NamedPoints:
+def _plain(lines: list[str], path: Path, file: InputFile, notes: tuple[str, ...]) -> NamedPoints:
     head = 0
     while head < len(lines) and (not lines[head].strip() or lines[head].lstrip().startswith("#")):
         head += 1
@@ -189,9 +188,8 @@ def _plain(lines: list[str], path: Path, file: InputFile, ends: bool) -> NamedPo
         )
     used = {c for name in names for c in axes[name].values()} | {frame_column, time_column}
     left_out = [title for c, title in enumerate(header) if c not in used and title]
-    notes = [f"columns not used: {_some(left_out)}"] if left_out else []
-    if not ends:
-        notes.append("the file does not end with a newline; its last number may be cut")
+    if left_out:
+        notes = (f"columns not used: {_some(left_out)}", *notes)
     body = _body(lines, head + 1)
     if separator == ";":
         body = [row.replace(",", ".") for row in body]  # decimal comma
@@ -217,7 +215,7 @@ def _plain(lines: list[str], path: Path, file: InputFile, ends: bool) -> NamedPo
         rate=1.0 / float(np.median(steps)) if len(steps) and np.median(steps) > 0 else float("nan"),
         unit=None,
         file=file,
-        notes=tuple(notes),
+        notes=notes,
     )
 
 

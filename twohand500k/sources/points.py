@@ -126,6 +126,13 @@ def _slow(
     return out
 
 
+def cut_note(text: str) -> tuple[str, ...]:
+    """A last line without its end may end inside its last number: nothing else shows it."""
+    if text[-1] in "\r\n":
+        return ()
+    return ("the file does not end with a newline; its last number may be cut",)
+
+
 def check_frames(frames: Array, path: Path) -> Array:
     """Frame numbers as int64, strictly increasing, or a DataError."""
     if not len(frames):

@@ -13,6 +13,7 @@ from twohand500k.sources.points import (
     NamedPoints,
     check_frames,
     check_unique,
+    cut_note,
     decode,
     parse_block,
     read_bytes,
@@ -22,7 +23,8 @@ from twohand500k.sources.points import (
 def read_trc(path: Path) -> NamedPoints:
     """Read one TRC file; DataError on anything that is not a whole one."""
     data, file = read_bytes(path)
-    lines = decode(data, path, "TRC").splitlines()
+    text = decode(data, path, "TRC")
+    lines = text.splitlines()
     if not lines[0].strip().lower().startswith("pathfiletype"):
         raise DataError(f"{path}: line 1: a TRC file starts with PathFileType")
     if len(lines) < 5:
@@ -63,6 +65,7 @@ def read_trc(path: Path) -> NamedPoints:
         rate=rate if np.isfinite(rate) and rate > 0 else float("nan"),
         unit=header.get("Units") or None,
         file=file,
+        notes=cut_note(text),
     )
 
 
