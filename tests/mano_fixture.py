@@ -82,7 +82,7 @@ def perturbed(model: HandModel, seed: int = 0) -> HandModel:
     """Another model of the same topology: other proportions, joints, shape space and correctives.
 
     The template is stretched and bent smoothly by a few millimetres, the shape space is turned
-    within itself, pose correctives are doubled, so that parameters mean something else on it.
+    within itself, pose correctives are a third stronger, so that parameters mean something else on it.
     """
     rng = np.random.default_rng(seed)
     stretch = np.diag(1 + np.array([0.03, -0.04, 0.02])) + 0.01 * rng.normal(size=(3, 3))
@@ -92,7 +92,7 @@ def perturbed(model: HandModel, seed: int = 0) -> HandModel:
         name="perturbed",
         v_template=model.v_template @ stretch.T,
         shapedirs=np.einsum("ab,vbk,kl->val", stretch, model.shapedirs, turn),
-        posedirs=2.0 * model.posedirs,
+        posedirs=1.3 * model.posedirs,
     )
 
 

@@ -82,7 +82,7 @@ def load_hands(
 @functools.cache
 def _open_hands() -> HandPair:
     with resources.as_file(resources.files("twohand500k.hand") / "open_hand.npz") as path:
-        right = load_model(path, "right")
+        right = load_model(path, "right", name="open")
     return HandPair(right, right.mirrored())
 
 
@@ -98,8 +98,11 @@ def _find(folder: Path, side: Side) -> Path:
     )
 
 
-def load_model(path: Path, side: Side) -> HandModel:
-    """One side's model from one .npz or .pkl file, checked. Raises `DataError`."""
+def load_model(path: Path, side: Side, name: str = "mano") -> HandModel:
+    """One side's model from one .npz or .pkl file, checked. Raises `DataError`.
+
+    name: what the model is called if the file does not say.
+    """
     read = _read_npz if path.suffix == ".npz" else read_pickle
     content = read(path)
     missing = [key for key in _SHAPES if key not in content]
@@ -108,7 +111,7 @@ def load_model(path: Path, side: Side) -> HandModel:
     arrays = {key: _checked(path, key, content[key]()) for key in _SHAPES}
     model = HandModel(
         side=side,
-        name=_text(content, "name", "mano"),
+        name=_text(content, "name", name),
         v_template=arrays["v_template"],
         shapedirs=arrays["shapedirs"],
         posedirs=arrays["posedirs"],

@@ -272,7 +272,7 @@ class PosedHand:
 def _along_betas(directions: Array, betas: Array) -> Array:
     """directions (n, 3, 10) times betas (..., 10): offsets (..., n, 3), metres."""
     flat = betas @ directions.reshape(-1, N_BETAS).T
-    return flat.reshape(*betas.shape[:-1], -1, 3)
+    return flat.reshape(*betas.shape[:-1], len(directions), 3)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,400 @@
+"""The same skin on another hand model: parameters that mean something there.
+
+Comes in: poses, shapes and translations on one model, and another model with the same vertices in
+the same order. Goes out: parameters on the other model whose skin lies nearest, vertex to vertex,
+with the distance that remains for every hand. Parameters mean something only on the model they
+were made for, so this is the only way they may cross from one to another.
+
+For one subject's hands with one shape, betas b and frames f, it minimises
+
+    sum_f |V(pose_f, b, transl_f) - target_f|^2 + (w |b|)^2        over b, pose_f, transl_f
+
+by Levenberg-Marquardt with the analytic Jacobian of linear blend skinning, pose correctives
+included; local rotations step on the manifold, R_k <- exp(omega) R_k. Frames meet only in b, so
+each is eliminated by itself (Schur complement) and a step costs what its hands cost.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike
+
+from twohand500k.conventions import MANO_PARENTS, N_BETAS, N_MANO_JOINTS
+from twohand500k.hand.model import HandModel
+from twohand500k.hand.rotations import Array, axis_angle_from_matrix, matrix_from_axis_angle
+
+# Unknowns of one hand: 16 local rotations, the translation; then the betas it may share.
+_N_POSE = 3 * N_MANO_JOINTS
+_N_OWN = _N_POSE + 3
+# Weight of the pull of betas to zero, metres per unit beta. Against 778 vertices it decides only
+# directions of the shape space that move the skin by micrometres.
+_BETA_WEIGHT_M = 1e-4
+# A step that moves the skin by less than this (root mean square) ends the iteration.
+_TOLERANCE_M = 1e-7
+_MAX_STEPS = 60
+# Hands of one shape that are fitted together to find it; the rest are fitted with it known.
+_CALIBRATION_HANDS = 24
+_CHUNK = 192
+
+_PARENTS = np.array(MANO_PARENTS)
+# _BELOW[k, j]: joint j moves with joint k.
+_BELOW = np.eye(N_MANO_JOINTS, dtype=np.bool_)
+for _joint in range(1, N_MANO_JOINTS):
+    _BELOW[:, _joint] |= _BELOW[:, MANO_PARENTS[_joint]]
+
+
+@dataclass(frozen=True, eq=False)
+class Refit:
+    """Hands on the new model. pose (N, 16, 3) rad, betas (N, 10), transl (N, 3) m.
+
+    residual_mean, residual_max (N,) m: distance of the new skin to the old one over the vertices.
+    converged (N,): False where the iteration ran out of steps; the residual is true all the same.
+    """
+
+    pose: Array
+    betas: Array
+    transl: Array
+    residual_mean: Array
+    residual_max: Array
+    converged: np.ndarray
+
+
+def refit(
+    source: HandModel,
+    target: HandModel,
+    pose: ArrayLike,
+    betas: ArrayLike,
+    transl: ArrayLike,
+    *,
+    share_betas: bool = True,
+) -> Refit:
+    """Parameters on `target` with the skin that these parameters have on `source`.
+
+    pose (N, 16, 3) rad relative to the flat hand, betas (N, 10), transl (N, 3) m, all finite.
+    share_betas: hands with equal betas on `source` (one subject) get equal betas on `target`;
+    else every hand finds its own. Raises ValueError for another topology or another side.
+    """
+    if source.side != target.side:
+        raise ValueError(f"a {source.side} hand cannot be refitted to a {target.side} model")
+    if len(source.v_template) != len(target.v_template):
+        raise ValueError(
+            f"{source.name} has {len(source.v_template)} vertices, {target.name} "
+            f"{len(target.v_template)}: only models of one topology can be refitted"
+        )
+    pose = np.asarray(pose, dtype=np.float64).reshape(-1, N_MANO_JOINTS, 3)
+    n = len(pose)
+    betas = np.asarray(betas, dtype=np.float64).reshape(n, N_BETAS)
+    transl = np.asarray(transl, dtype=np.float64).reshape(n, 3)
+    if not (np.isfinite(pose).all() and np.isfinite(betas).all() and np.isfinite(transl).all()):
+        raise ValueError("pose, betas and transl must be finite; leave absent hands out")
+    if share_betas:
+        _, group = np.unique(betas, axis=0, return_inverse=True)
+        group = group.reshape(n)
+    else:
+        group = np.arange(n)
+
+    first = _spread(group, _CALIBRATION_HANDS)
+    parts: list[tuple[np.ndarray, Refit]] = []
+    shape_of_group = np.full((n, N_BETAS), np.nan)
+    for rows in _whole_groups(np.flatnonzero(first), group):
+        part = _solve(source, target, pose[rows], betas[rows], transl[rows], group[rows], None)
+        shape_of_group[group[rows]] = part.betas
+        parts.append((rows, part))
+    rest = np.flatnonzero(~first)
+    for rows in (rest[i : i + _CHUNK] for i in range(0, len(rest), _CHUNK)):
+        known = shape_of_group[group[rows]]
+        part = _solve(
+            source, target, pose[rows], betas[rows], transl[rows], np.arange(len(rows)), known
+        )
+        parts.append((rows, part))
+    order = np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable")
+    return Refit(
+        **{
+            f.name: np.concatenate([getattr(part, f.name) for _, part in parts])[order]
+            for f in fields(Refit)
+        }
+    )
+
+
+def _spread(group: np.ndarray, most: int) -> np.ndarray:
+    """Mask (N,) of at most `most` hands of every group, evenly spaced in the order given."""
+    order = np.argsort(group, kind="stable")
+    _, start, size = np.unique(group[order], return_index=True, return_counts=True)
+    place = np.arange(len(group)) - np.repeat(start, size)
+    size = np.repeat(size, size)
+    step = np.minimum(size, most)
+    mask = np.empty(len(group), dtype=np.bool_)
+    # Taken where place * step / size passes a whole number.
+    mask[order] = (place == 0) | (place * step // size != (place - 1) * step // size)
+    return mask
+
+
+def _whole_groups(rows: np.ndarray, group: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows in batches of about `_CHUNK`, no group torn apart."""
+    rows = rows[np.argsort(group[rows], kind="stable")]
+    ends = np.append(np.flatnonzero(np.diff(group[rows])) + 1, len(rows))
+    begin = 0
+    while begin < len(rows):
+        # The last end of a group within the chunk, or else the first one after it.
+        fitting = ends[(ends > begin) & (ends <= begin + _CHUNK)]
+        end = int(fitting[-1] if len(fitting) else ends[ends > begin][0])
+        yield rows[begin:end]
+        begin = end
+
+
+def _solve(
+    source: HandModel,
+    target: HandModel,
+    pose: Array,
+    betas: Array,
+    transl: Array,
+    group: np.ndarray,
+    known_betas: Array | None,
+) -> Refit:
+    """Levenberg-Marquardt on n hands; betas one per group, or known and left alone."""
+    shaped = source.with_shape(betas)
+    goal = shaped.with_pose(pose, transl).vertices
+    _, group = np.unique(group, return_inverse=True)
+    group = group.reshape(-1)
+    n, n_groups, n_vertices = len(pose), int(group.max(initial=-1)) + 1, goal.shape[1]
+    hands_in_group = np.bincount(group, minlength=n_groups)
+
+    # Start from the same local rotations with the wrist in its old place.
+    R = matrix_from_axis_angle(pose)
+    b = np.zeros((n, N_BETAS)) if known_betas is None else known_betas.copy()
+    t = transl + shaped.rest_joints[:, 0] - target.with_shape(b).rest_joints[:, 0]
+    free = N_BETAS if known_betas is None else 0
+    arrays = _Arrays.of(target)
+    H, g, cost = _normal_equations(arrays, R, b, t, goal, free)
+
+    damping = np.full(n_groups, 1e-4)
+    done = np.zeros(n_groups, dtype=np.bool_)
+    for _ in range(_MAX_STEPS):
+        rows = np.flatnonzero(~done[group])
+        if not len(rows):
+            break
+        step, motion_sq = _step(H[rows], g[rows], b[rows], group[rows], damping, free)
+        R_new = matrix_from_axis_angle(step[:, :_N_POSE].reshape(-1, N_MANO_JOINTS, 3)) @ R[rows]
+        t_new = t[rows] + step[:, _N_POSE:_N_OWN]
+        b_new = b[rows] + (step[:, _N_OWN:] if free else 0.0)
+        H_new, g_new, cost_new = _normal_equations(arrays, R_new, b_new, t_new, goal[rows], free)
+        old = _group_cost(cost[rows], b[rows], group[rows], n_groups, free)
+        new = _group_cost(cost_new, b_new, group[rows], n_groups, free)
+        better = new < old
+        take = better[group[rows]]
+        into = rows[take]
+        R[into], t[into], b[into] = R_new[take], t_new[take], b_new[take]
+        H[into], g[into], cost[into] = H_new[take], g_new[take], cost_new[take]
+        damping = np.where(better, np.maximum(damping * 0.1, 1e-12), damping * 10.0)
+        # A step too small to see ends it, downhill or not: at a minimum rounding decides which.
+        moved = np.sqrt(motion_sq / (hands_in_group * n_vertices))
+        done |= moved < _TOLERANCE_M
+
+    new_pose = axis_angle_from_matrix(R)
+    skin = target.with_shape(b).with_pose(new_pose, t).vertices
+    distance = np.linalg.norm(skin - goal, axis=-1)
+    return Refit(new_pose, b, t, distance.mean(axis=1), distance.max(axis=1), done[group])
+
+
+def _step(
+    H: Array, g: Array, b: Array, group: np.ndarray, damping: Array, free: int
+) -> tuple[Array, Array]:
+    """One damped step (n, 51 + free) of every hand, and the squared skin motion of every group."""
+    n_groups = len(damping)
+    diagonal = np.arange(_N_OWN)
+    own = H[:, :_N_OWN, :_N_OWN].copy()
+    own[:, diagonal, diagonal] *= 1 + damping[group][:, None]
+    if not free:
+        step = np.linalg.solve(own, -g[..., None])[..., 0]
+    else:
+        cross = H[:, :_N_OWN, _N_OWN:]
+        solved = np.linalg.solve(own, np.concatenate([g[:, :_N_OWN, None], cross], axis=2))
+        # Schur complement: what is left for the betas when every hand follows them at its best.
+        left = H[:, _N_OWN:, _N_OWN:].copy()
+        betas_diagonal = np.arange(free)
+        left[:, betas_diagonal, betas_diagonal] *= 1 + damping[group][:, None]
+        left -= np.swapaxes(cross, 1, 2) @ solved[:, :, 1:]
+        right = g[:, _N_OWN:] - np.einsum("npb,np->nb", cross, solved[:, :, 0])
+        shared = np.zeros((n_groups, free, free))
+        slope = np.zeros((n_groups, free))
+        np.add.at(shared, group, left)
+        np.add.at(slope, group, right)
+        pull = _BETA_WEIGHT_M**2
+        shared += pull * np.eye(free)
+        some = np.zeros((n_groups, free))
+        some[group] = pull * b
+        shared_step = np.linalg.solve(shared, -(slope + some)[..., None])[..., 0]
+        follow = -solved[:, :, 0] - np.einsum("npb,nb->np", solved[:, :, 1:], shared_step[group])
+        step = np.concatenate([follow, shared_step[group]], axis=1)
+    motion_sq = np.zeros(n_groups)
+    np.add.at(motion_sq, group, np.einsum("ni,nij,nj->n", step, H, step, optimize=True))
+    return step, motion_sq
+
+
+def _group_cost(cost: Array, b: Array, group: np.ndarray, n_groups: int, free: int) -> Array:
+    pull = np.zeros(n_groups)
+    if free:
+        pull[group] = _BETA_WEIGHT_M**2 * np.sum(b * b, axis=1)
+    return pull + np.bincount(group, cost, minlength=n_groups)
+
+
+class _Arrays(NamedTuple):
+    """A model's arrays as the compiled code takes them, C-contiguous."""
+
+    v_template: Array
+    shapedirs: Array
+    posedirs: Array
+    J_template: Array
+    J_shapedirs: Array
+    weights: Array
+
+    @staticmethod
+    def of(model: HandModel) -> "_Arrays":
+        return _Arrays(*(np.ascontiguousarray(getattr(model, name)) for name in _Arrays._fields))
+
+
+@numba.njit(cache=True, nogil=True)
+def _normal_equations(arrays, R, betas, transl, goal, free):
+    """Sums of squares of the skin's distance: H (n, P, P), g (n, P), cost (n,), P = 51 + free."""
+    n, n_vertices, size = len(R), len(arrays.v_template), 51 + free
+    H, g, cost = np.empty((n, size, size)), np.empty((n, size)), np.empty(n)
+    jacobian = np.empty((3 * n_vertices, size))
+    residual = np.empty(3 * n_vertices)
+    for hand in range(n):
+        _jacobian(arrays, R[hand], betas[hand], transl[hand], goal[hand], jacobian, residual)
+        transposed = np.ascontiguousarray(jacobian.T)
+        H[hand] = np.dot(transposed, jacobian)
+        g[hand] = np.dot(transposed, residual)
+        cost[hand] = np.dot(residual, residual)
+    return H, g, cost
+
+
+@numba.njit(cache=True, nogil=True)
+def _jacobian(arrays, R, betas, transl, goal, jacobian, residual):
+    """Skin minus goal (3V,) and its derivatives (3V, 51 or 61) at one hand's parameters.
+
+    Columns: omega of R_k <- exp(omega) R_k for k = 0..15, transl, betas if there is room for them.
+    """
+    v_template, shapedirs, posedirs = arrays.v_template, arrays.shapedirs, arrays.posedirs
+    J_template, J_shapedirs, weights = arrays.J_template, arrays.J_shapedirs, arrays.weights
+    n_joints, n_vertices = 16, len(v_template)
+    free = jacobian.shape[1] - 51
+    # Chain: G_j rotation, origin of joint j in the world, and its change with betas.
+    rest = J_template.copy()
+    for j in range(n_joints):
+        for c in range(3):
+            for m in range(10):
+                rest[j, c] += J_shapedirs[j, c, m] * betas[m]
+    G = np.empty((n_joints, 3, 3))
+    origin = np.empty((n_joints, 3))
+    origin_b = np.empty((n_joints, 3, 10))
+    # World axes of omega_k: the parent's rotation.
+    axes = np.empty((n_joints, 3, 3))
+    for j in range(n_joints):
+        if j == 0:
+            G[0] = R[0]
+            origin[0] = rest[0] + transl
+            origin_b[0] = J_shapedirs[0]
+            axes[0] = np.eye(3)
+        else:
+            p = _PARENTS[j]
+            axes[j] = G[p]
+            G[j] = np.dot(G[p], R[j])
+            origin[j] = origin[p] + np.dot(G[p], rest[j] - rest[p])
+            origin_b[j] = origin_b[p] + np.dot(G[p], J_shapedirs[j] - J_shapedirs[p])
+    # x = sum_j w_j (G_j q + offset_j), offset_j = origin_j - G_j rest_j, q the rest vertex.
+    offset = np.empty((n_joints, 3))
+    offset_b = np.empty((n_joints, 3, 10))
+    for j in range(n_joints):
+        offset[j] = origin[j] - np.dot(G[j], rest[j])
+        offset_b[j] = origin_b[j] - np.dot(G[j], J_shapedirs[j])
+    # Pose feature vec(R_k - I) and its change D_k = vec(skew(e_c) R_k), columns c.
+    feature = np.empty(135)
+    change = np.empty((15, 9, 3))
+    for k in range(1, n_joints):
+        for r in range(3):
+            for c in range(3):
+                at = 3 * r + c
+                feature[9 * (k - 1) + at] = R[k, r, c] - (1.0 if r == c else 0.0)
+                # Row r of skew(e) R: e x R[:, c], component r.
+                s, u = (r + 1) % 3, (r + 2) % 3
+                change[k - 1, at, r] = 0.0
+                change[k - 1, at, s] = R[k, u, c]
+                change[k - 1, at, u] = -R[k, s, c]
+    q = np.empty(3)
+    A = np.empty((3, 3))
+    B = np.empty((3, 3))
+    placed = np.empty((n_joints, 3))
+    weighted = np.empty(3)
+    lever = np.empty(3)
+    for v in range(n_vertices):
+        for c in range(3):
+            value = v_template[v, c]
+            for m in range(10):
+                value += shapedirs[v, c, m] * betas[m]
+            for m in range(135):
+                value += posedirs[v, c, m] * feature[m]
+            q[c] = value
+        A[:] = 0.0
+        x0 = x1 = x2 = 0.0
+        for j in range(n_joints):
+            w = weights[v, j]
+            for c in range(3):
+                placed[j, c] = (
+                    G[j, c, 0] * q[0] + G[j, c, 1] * q[1] + G[j, c, 2] * q[2] + offset[j, c]
+                )
+                for d in range(3):
+                    A[c, d] += w * G[j, c, d]
+            x0 += w * placed[j, 0]
+            x1 += w * placed[j, 1]
+            x2 += w * placed[j, 2]
+        residual[3 * v] = x0 - goal[v, 0]
+        residual[3 * v + 1] = x1 - goal[v, 1]
+        residual[3 * v + 2] = x2 - goal[v, 2]
+        total = 0.0
+        for k in range(n_joints):
+            total += weights[v, k]
+            # Everything below joint k turns about its origin.
+            lever[:] = 0.0
+            for j in range(k, n_joints):
+                w = weights[v, j]
+                if w != 0.0 and _BELOW[k, j]:
+                    for c in range(3):
+                        lever[c] += w * (placed[j, c] - origin[k, c])
+            for c in range(3):
+                e0, e1, e2 = axes[k, 0, c], axes[k, 1, c], axes[k, 2, c]
+                weighted[0] = e1 * lever[2] - e2 * lever[1]
+                weighted[1] = e2 * lever[0] - e0 * lever[2]
+                weighted[2] = e0 * lever[1] - e1 * lever[0]
+                for r in range(3):
+                    jacobian[3 * v + r, 3 * k + c] = weighted[r]
+            if k > 0:
+                # Pose correctives: A (posedirs_k D_k).
+                for r in range(3):
+                    for c in range(3):
+                        value = 0.0
+                        for m in range(9):
+                            value += posedirs[v, r, 9 * (k - 1) + m] * change[k - 1, m, c]
+                        B[r, c] = value
+                for r in range(3):
+                    for c in range(3):
+                        jacobian[3 * v + r, 3 * k + c] += (
+                            A[r, 0] * B[0, c] + A[r, 1] * B[1, c] + A[r, 2] * B[2, c]
+                        )
+        for r in range(3):
+            for c in range(3):
+                jacobian[3 * v + r, 48 + c] = total if r == c else 0.0
+        if free:
+            for r in range(3):
+                for m in range(10):
+                    value = 0.0
+                    for c in range(3):
+                        value += A[r, c] * shapedirs[v, c, m]
+                    for j in range(n_joints):
+                        w = weights[v, j]
+                        if w != 0.0:
+                            value += w * offset_b[j, r, m]
+                    jacobian[3 * v + r, 51 + m] = value
