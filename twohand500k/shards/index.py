@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from twohand500k import __version__
 from twohand500k.errors import DataError
 from twohand500k.shards.files import INDEX, PLAN, json_bytes, read_json, write_whole
 from twohand500k.shards.schema import FORMAT, check_conventions
@@ -61,8 +62,6 @@ class Index:
                 f"{where} is not the index of a twohand500k dataset: it has no 'format'"
             )
         if value["format"] > FORMAT:
-            from twohand500k import __version__
-
             raise DataError(
                 f"{where} has format {value['format']}, newer than the format {FORMAT} that "
                 f"twohand500k {__version__} reads: upgrade twohand500k"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from twohand500k import __version__
 from twohand500k.conventions import (
     DEFAULT_TIP_SET,
     FRAMES,
@@ -205,8 +206,6 @@ def check_conventions(attributes: Mapping[str, Any], where: str) -> None:
     """Raise DataError, naming the convention, unless `attributes` are those of format 1."""
     found_format = attributes.get("format")
     if isinstance(found_format, int) and found_format > FORMAT:
-        from twohand500k import __version__
-
         raise DataError(
             f"{where} has format {found_format}, newer than the format {FORMAT} that twohand500k "
             f"{__version__} reads: upgrade twohand500k"
