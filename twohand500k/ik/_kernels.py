@@ -13,6 +13,8 @@ derivation, residuals.py the same terms written out plainly; a test holds the tw
 A hand's result depends on nothing but its own inputs: not on its neighbours, not on threads.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -34,9 +36,109 @@ _INITIAL_DAMPING = 1e-4
 _COST_TOLERANCE = 1e-5  # absolute, in squared sigmas: statistically nothing
 _COST_TOLERANCE_RELATIVE = 1e-8
 _MIN_SPREAD = 5e-3  # m: points closer to a line than this leave a rotation about it undetermined
+_ANNEAL_FROM = 5e-4  # m: a fit starts as if points were no better than this
+FINGER_OF_BLOCK = (1, 2, 4, 3, 0)  # places in conventions.FINGERS
 _CURLED = 0.6  # share of the greatest flexion, the hand of the second start
 
 _jit = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+
+
+class Rig(NamedTuple):
+    """What all hands of a call share. See `solver.Attachments` and `residuals.AnglePrior`."""
+
+    A: np.ndarray  # (15, 3, 3) anatomical frames
+    limits: np.ndarray  # (15, 3, 2) rad
+    prior_mean: np.ndarray  # (15, 3) rad
+    prior_weight: np.ndarray  # (15, 3) 1/rad
+    coupling: np.ndarray  # (5,)
+    tip_posedirs: np.ndarray  # (5, 135, 3) m
+    tip_weights: np.ndarray  # (5, 16)
+    carrier: np.ndarray  # (K,) MANO joint
+    tip: np.ndarray  # (K,) finger whose skin tip it is, or -1
+    offset: np.ndarray  # (K, 3) m
+    finger_landmarks: np.ndarray  # (5, 4) landmark of each block's joints and tip, or -1
+    parameters: np.ndarray  # (N_PARAMETERS,)
+
+
+class Goal(NamedTuple):
+    """What one hand is fitted to, and its shape."""
+
+    Y: np.ndarray  # (K, 3) m
+    present: np.ndarray  # (K,) bool
+    weight: np.ndarray  # (K,) 1/m
+    rest: np.ndarray  # (16, 3) m
+    tip_rest: np.ndarray  # (5, 3) m
+    has_target: bool
+    target_angles: np.ndarray  # (15, 3) rad
+    target_R: np.ndarray  # (3, 3)
+    target_p: np.ndarray  # (3,) m
+
+
+class State(NamedTuple):
+    """A posed hand: unknowns first, then what follows from them."""
+
+    q: np.ndarray  # (4,) wxyz, world from wrist
+    p: np.ndarray  # (3,) wrist, m
+    theta: np.ndarray  # (15, 3) rad
+    L: np.ndarray  # (16, 3, 3) local rotations
+    R: np.ndarray  # (16, 3, 3) world rotations
+    P: np.ndarray  # (16, 3) joint positions, m
+    axes: np.ndarray  # (15, 3, 3) world axes of the three angles, rows
+    X: np.ndarray  # (K, 3) landmarks, m
+    tip_share: np.ndarray  # (5, 16, 3) what each joint contributes to a skin tip
+
+
+class Fitted(NamedTuple):
+    """What comes out, hand by hand."""
+
+    pose: np.ndarray  # (N, 16, 3) axis-angle
+    wrist: np.ndarray  # (N, 3) m
+    angles: np.ndarray  # (N, 15, 3) rad
+    sigma: np.ndarray  # (N, 15, 3) rad
+    residual: np.ndarray  # (N, K) m
+    cost: np.ndarray  # (N,)
+    iterations: np.ndarray  # (N,)
+    status: np.ndarray  # (N,)
+
+
+class System(NamedTuple):
+    """Normal equations, their factors, the step, and scratch."""
+
+    Hbb: np.ndarray  # (6, 6), lower triangle
+    Hbf: np.ndarray  # (5, 6, 9)
+    Hff: np.ndarray  # (5, 9, 9), lower triangles
+    gb: np.ndarray  # (6,)
+    gf: np.ndarray  # (5, 9)
+    F: np.ndarray  # (5, 9, 9) Cholesky factor of Hff
+    Z: np.ndarray  # (5, 9, 6) F^-1 Hfb
+    zf: np.ndarray  # (5, 9) F^-1 gf
+    S: np.ndarray  # (6, 6) Cholesky factor of the Schur complement
+    step_b: np.ndarray  # (6,)
+    step_f: np.ndarray  # (5, 9)
+    columns: np.ndarray  # (9, 3)
+    slope: np.ndarray  # (3, 3)
+    blend: np.ndarray  # (3, 3)
+    vector: np.ndarray  # (9,)
+
+
+@_jit
+def new_state(n_points):
+    """An empty posed hand with room for its landmarks."""
+    return State(
+        np.zeros(4), np.zeros(3), np.zeros((15, 3)), np.zeros((16, 3, 3)), np.zeros((16, 3, 3)),
+        np.zeros((16, 3)), np.zeros((15, 3, 3)), np.zeros((n_points, 3)), np.zeros((5, 16, 3)),
+    )  # fmt: skip
+
+
+@_jit
+def new_system():
+    """Empty normal equations."""
+    return System(
+        np.zeros((6, 6)), np.zeros((5, 6, 9)), np.zeros((5, 9, 9)), np.zeros(6), np.zeros((5, 9)),
+        np.zeros((5, 9, 9)), np.zeros((5, 9, 6)), np.zeros((5, 9)), np.zeros((6, 6)),
+        np.zeros(6), np.zeros((5, 9)),
+        np.zeros((9, 3)), np.zeros((3, 3)), np.zeros((3, 3)), np.zeros(9),
+    )  # fmt: skip
 
 
 @_jit
@@ -70,8 +172,9 @@ def _turn_quaternion(q, wx, wy, wz, out):
 
 
 @_jit
-def _pose_joint(j, theta, A, rest, L, R, P, axes):
+def _pose_joint(j, rig, rest, state):
     """Frame of joint j from its parent's: local and world rotation, position, world axes."""
+    A, theta, L, R, P, axes = rig.A, state.theta, state.L, state.R, state.P, state.axes
     parent = 0 if (j - 1) % 3 == 0 else j - 1
     i = j - 1
     c0, s0 = np.cos(theta[i, 0]), np.sin(theta[i, 0])
@@ -111,16 +214,16 @@ def _pose_joint(j, theta, A, rest, L, R, P, axes):
 
 
 @_jit
-def _place_point(
-    k, carrier, tip, offset, rest, tip_rest, tip_posedirs, tip_weights, L, R, P, X, tip_share
-):
+def _place_point(k, rig, goal, state):
     """Where landmark k is: rigid on its carrier, or a skin point by linear blend skinning.
 
-    tip_share (5, 16, 3) receives what each joint contributes to a skin tip, w_j x_j.
+    For a skin tip, tip_share keeps what each joint contributes, w_j x_j.
     """
-    f = tip[k]
+    L, R, P, X = state.L, state.R, state.P, state.X
+    offset, posedirs, rest, tip_rest = rig.offset, rig.tip_posedirs, goal.rest, goal.tip_rest
+    f = rig.tip[k]
     if f < 0:
-        j = carrier[k]
+        j = rig.carrier[k]
         for r in range(3):
             X[k, r] = (
                 P[j, r] + R[j, r, 0] * offset[k, 0] + R[j, r, 1] * offset[k, 1]
@@ -133,37 +236,33 @@ def _place_point(
         for r in range(3):
             for c in range(3):
                 d = L[j, r, c] - (1.0 if r == c else 0.0)
-                v0 += tip_posedirs[f, m, 0] * d
-                v1 += tip_posedirs[f, m, 1] * d
-                v2 += tip_posedirs[f, m, 2] * d
+                v0 += posedirs[f, m, 0] * d
+                v1 += posedirs[f, m, 1] * d
+                v2 += posedirs[f, m, 2] * d
                 m += 1
     X[k, 0] = X[k, 1] = X[k, 2] = 0.0
     for j in range(16):
-        w = tip_weights[f, j]
+        w = rig.tip_weights[f, j]
         if w == 0.0:
             continue
         u0, u1, u2 = v0 - rest[j, 0], v1 - rest[j, 1], v2 - rest[j, 2]
         for r in range(3):
             x = w * (P[j, r] + R[j, r, 0] * u0 + R[j, r, 1] * u1 + R[j, r, 2] * u2)
-            tip_share[f, j, r] = x
+            state.tip_share[f, j, r] = x
             X[k, r] += x
 
 
 @_jit
-def _forward(
-    q, p, theta, A, rest, carrier, tip, offset, tip_rest, tip_posedirs, tip_weights,
-    present, L, R, P, axes, X, tip_share,
-):  # fmt: skip
-    _rotation_of_quaternion(q, R)
-    P[0, 0], P[0, 1], P[0, 2] = p[0], p[1], p[2]
+def forward(rig, goal, state):
+    """Fill a state from its unknowns q, p, theta."""
+    _rotation_of_quaternion(state.q, state.R)
+    for r in range(3):
+        state.P[0, r] = state.p[r]
     for j in range(1, 16):
-        _pose_joint(j, theta, A, rest, L, R, P, axes)
-    for k in range(carrier.shape[0]):
-        if present[k]:
-            _place_point(
-                k, carrier, tip, offset, rest, tip_rest, tip_posedirs, tip_weights, L, R, P, X,
-                tip_share,
-            )  # fmt: skip
+        _pose_joint(j, rig, goal.rest, state)
+    for k in range(rig.carrier.shape[0]):
+        if goal.present[k]:
+            _place_point(k, rig, goal, state)
 
 
 @_jit
@@ -195,45 +294,34 @@ def _orientation_error(R, R_target, e):
 
 
 @_jit
-def _point_cost(X, Y, weight, present):
+def energy(rig, goal, state, e):
+    """Half the sum of squared residuals: points, limits, prior, target. e (3,) is scratch."""
+    X, Y, theta, limits = state.X, goal.Y, state.theta, rig.limits
+    w_limit, knee = rig.parameters[P_LIMIT_WEIGHT], rig.parameters[P_LIMIT_KNEE]
+    w_target = rig.parameters[P_TARGET_ANGLE] if goal.has_target else 0.0
     cost = 0.0
     for k in range(X.shape[0]):
-        if present[k]:
+        if goal.present[k]:
             d0, d1, d2 = X[k, 0] - Y[k, 0], X[k, 1] - Y[k, 1], X[k, 2] - Y[k, 2]
-            cost += weight[k] * weight[k] * (d0 * d0 + d1 * d1 + d2 * d2)
-    return 0.5 * cost
-
-
-@_jit
-def _angle_cost(theta, limits, prior_mean, prior_weight, coupling, target, has_target, parameters):
-    """Limits, prior and target of the 45 angles."""
-    w_limit, knee = parameters[P_LIMIT_WEIGHT], parameters[P_LIMIT_KNEE]
-    w_target = parameters[P_TARGET_ANGLE] if has_target else 0.0
-    cost = 0.0
+            cost += goal.weight[k] * goal.weight[k] * (d0 * d0 + d1 * d1 + d2 * d2)
     for i in range(15):
         for a in range(3):
-            e = abs(_excess(theta[i, a], limits[i, a, 0], limits[i, a, 1]))
+            x = abs(_excess(theta[i, a], limits[i, a, 0], limits[i, a, 1]))
             # Huber: quadratic up to the knee, linear beyond
-            cost += w_limit * w_limit * (e * e if e <= knee else knee * (2 * e - knee))
-            d = theta[i, a] - prior_mean[i, a]
+            cost += w_limit * w_limit * (x * x if x <= knee else knee * (2 * x - knee))
+            d = theta[i, a] - rig.prior_mean[i, a]
             if a == 0 and i % 3 == 2:
-                d -= coupling[i // 3] * theta[i - 1, 0]
-            d *= prior_weight[i, a]
-            cost += d * d
-            if w_target > 0.0:
-                d = w_target * (theta[i, a] - target[i, a])
-                cost += d * d
-    return 0.5 * cost
-
-
-@_jit
-def _base_target_cost(R, P, target_R, target_p, parameters, e):
-    _orientation_error(R, target_R, e)
-    w, v = parameters[P_TARGET_ORIENTATION], parameters[P_TARGET_POSITION]
-    cost = w * w * (e[0] * e[0] + e[1] * e[1] + e[2] * e[2])
-    for r in range(3):
-        d = v * (P[0, r] - target_p[r])
-        cost += d * d
+                d -= rig.coupling[i // 3] * theta[i - 1, 0]
+            d *= rig.prior_weight[i, a]
+            t = w_target * (theta[i, a] - goal.target_angles[i, a])
+            cost += d * d + t * t
+    if goal.has_target:
+        _orientation_error(state.R, goal.target_R, e)
+        w = rig.parameters[P_TARGET_ORIENTATION]
+        v = rig.parameters[P_TARGET_POSITION]
+        for r in range(3):
+            d, t = w * e[r], v * (state.P[0, r] - goal.target_p[r])
+            cost += d * d + t * t
     return 0.5 * cost
 
 
@@ -252,7 +340,7 @@ def _blend_rotation(f, tip_weights, R, blend):
 
 
 @_jit
-def _corrective_slope(f, m, tip_posedirs, L, R, blend, slope):
+def _corrective_slope(f, m, posedirs, L, R, blend, slope):
     """Turns a world rotation vector at joint m into a tip's motion by its own pose correctives.
 
     With the local rotation turned by l (in the parent's frame), dL = [l]x L, and the corrective
@@ -269,9 +357,9 @@ def _corrective_slope(f, m, tip_posedirs, L, R, blend, slope):
         for c in range(3):
             lu, lv = L[m, u, c], L[m, v, c]
             n, o = base + 3 * v + c, base + 3 * u + c
-            k0 += tip_posedirs[f, n, 0] * lu - tip_posedirs[f, o, 0] * lv
-            k1 += tip_posedirs[f, n, 1] * lu - tip_posedirs[f, o, 1] * lv
-            k2 += tip_posedirs[f, n, 2] * lu - tip_posedirs[f, o, 2] * lv
+            k0 += posedirs[f, n, 0] * lu - posedirs[f, o, 0] * lv
+            k1 += posedirs[f, n, 1] * lu - posedirs[f, o, 1] * lv
+            k2 += posedirs[f, n, 2] * lu - posedirs[f, o, 2] * lv
         for r in range(3):
             g = blend[r, 0] * k0 + blend[r, 1] * k1 + blend[r, 2] * k2
             # l = R_parent^T w
@@ -280,26 +368,27 @@ def _corrective_slope(f, m, tip_posedirs, L, R, blend, slope):
 
 
 @_jit
-def normal_equations(
-    theta, P, axes, X, L, R, tip_share, Y, weight, present, carrier, tip, offset, tip_posedirs,
-    tip_weights, limits, prior_mean, prior_weight, coupling, target, target_R, target_p, has_target, parameters,
-    Hbb, Hbf, Hff, gb, gf, C, e,
-):  # fmt: skip
-    """Gauss-Newton blocks at a posed hand. C (15, 3) and e (3,) are scratch.
+def normal_equations(rig, goal, state, system):
+    """Gauss-Newton blocks at a posed hand.
 
     Left out is one small thing: how a tip's pose correctives follow the joints of OTHER fingers,
     which would tie the fingers together. The residual has it; only the slope does not.
     """
-    slope, blend = C[9:12], C[12:15]
+    P, axes, X, L, R, Y = state.P, state.axes, state.X, state.L, state.R, goal.Y
+    theta, tip_share, tip_weights = state.theta, state.tip_share, rig.tip_weights
+    limits, parameters, tip = rig.limits, rig.parameters, rig.tip
+    Hbb, Hbf, Hff, gb, gf = system.Hbb, system.Hbf, system.Hff, system.gb, system.gf
+    C, e, slope, blend = system.columns, system.vector, system.slope, system.blend
+    target, target_R, target_p = goal.target_angles, goal.target_R, goal.target_p
     Hbb[:] = 0.0
     Hbf[:] = 0.0
     Hff[:] = 0.0
     gb[:] = 0.0
     gf[:] = 0.0
     for k in range(X.shape[0]):
-        if not present[k]:
+        if not goal.present[k]:
             continue
-        ww = weight[k] * weight[k]
+        ww = goal.weight[k] ** 2
         r0, r1, r2 = X[k, 0] - Y[k, 0], X[k, 1] - Y[k, 1], X[k, 2] - Y[k, 2]
         # dx = omega x d + v
         d0, d1, d2 = X[k, 0] - P[0, 0], X[k, 1] - P[0, 1], X[k, 2] - P[0, 2]
@@ -324,14 +413,12 @@ def normal_equations(
         Hbb[4, 2] += ww * d0
         Hbb[5, 0] += ww * d1
         Hbb[5, 1] -= ww * d0
-        j = carrier[k]
+        j = rig.carrier[k]
         if j == 0:
             continue
         block = (j - 1) // 3
         first = 3 * block + 1
-        # A point at its joint's origin does not move with that joint's own angles.
-        rigid = tip[k] < 0 and offset[k, 0] == 0.0 and offset[k, 1] == 0.0 and offset[k, 2] == 0.0
-        levels = j - first + (0 if rigid else 1)
+        levels = j - first + (0 if _at_joint(rig, k) else 1)
         f = tip[k]
         if f >= 0:
             levels = 3
@@ -348,7 +435,7 @@ def normal_equations(
                         l0 += tip_share[f, j, 0] - w * P[m, 0]
                         l1 += tip_share[f, j, 1] - w * P[m, 1]
                         l2 += tip_share[f, j, 2] - w * P[m, 2]
-                _corrective_slope(f, m, tip_posedirs, L, R, blend, slope)
+                _corrective_slope(f, m, rig.tip_posedirs, L, R, blend, slope)
             for a in range(3):
                 x0, x1, x2 = axes[m - 1, a, 0], axes[m - 1, a, 1], axes[m - 1, a, 2]
                 c0, c1, c2 = x1 * l2 - x2 * l1, x2 * l0 - x0 * l2, x0 * l1 - x1 * l0
@@ -379,17 +466,17 @@ def normal_equations(
                 h = w_limit2 * min(1.0, knee / abs(x))
                 gf[block, n] += h * x
                 Hff[block, n, n] += h
-            h = prior_weight[i, a] ** 2
-            d = theta[i, a] - prior_mean[i, a]
+            h = rig.prior_weight[i, a] ** 2
+            d = theta[i, a] - rig.prior_mean[i, a]
             if a == 0 and level == 2:
-                c = coupling[block]
+                c = rig.coupling[block]
                 d -= c * theta[i - 1, 0]
                 gf[block, 3] -= h * c * d
                 Hff[block, 3, 3] += h * c * c
                 Hff[block, 6, 3] -= h * c
             gf[block, n] += h * d
             Hff[block, n, n] += h
-    if has_target:
+    if goal.has_target:
         w2 = parameters[P_TARGET_ANGLE] ** 2
         for i in range(15):
             for a in range(3):
@@ -434,11 +521,32 @@ def _cholesky(H, n):
 
 
 @_jit
-def _eliminate(Hbb, Hbf, Hff, gb, gf, damping, F, Z, zf, S, step_b, step_f):
-    """Solve (H + damping diag H) step = -g. F, Z, zf, S receive the factors.
+def _solve_lower(F, x, n):
+    for i in range(n):
+        s = x[i]
+        for m in range(i):
+            s -= F[i, m] * x[m]
+        x[i] = s / F[i, i]
+
+
+@_jit
+def _solve_lower_transposed(F, x, n):
+    for i in range(n - 1, -1, -1):
+        s = x[i]
+        for m in range(i + 1, n):
+            s -= F[m, i] * x[m]
+        x[i] = s / F[i, i]
+
+
+@_jit
+def eliminate(system, damping):
+    """Solve (H + damping diag H) step = -g. False if not positive definite.
 
     With Hff = F F^T per finger: Z = F^-1 Hfb, S = chol(Hbb - Z^T Z).
     """
+    Hbb, Hbf, Hff, gb, gf = system.Hbb, system.Hbf, system.Hff, system.gb, system.gf
+    F, Z, zf, S = system.F, system.Z, system.zf, system.S
+    step_b, step_f = system.step_b, system.step_f
     for i in range(6):
         step_b[i] = -gb[i]
         for c in range(i + 1):
@@ -483,27 +591,9 @@ def _eliminate(Hbb, Hbf, Hff, gb, gf, damping, F, Z, zf, S, step_b, step_f):
 
 
 @_jit
-def _solve_lower(F, x, n):
-    for i in range(n):
-        s = x[i]
-        for m in range(i):
-            s -= F[i, m] * x[m]
-        x[i] = s / F[i, i]
-
-
-@_jit
-def _solve_lower_transposed(F, x, n):
-    for i in range(n - 1, -1, -1):
-        s = x[i]
-        for m in range(i + 1, n):
-            s -= F[m, i] * x[m]
-        x[i] = s / F[i, i]
-
-
-@_jit
-def _posterior_sigma(F, Z, S, column, out):
-    """Standard deviation of each angle, the base's own uncertainty included (Laplace)."""
-    base = np.empty(6)
+def _posterior_sigma(system, base, out):
+    """Standard deviation of each angle, the base's own uncertainty included (Laplace). base (6,): scratch."""
+    F, Z, S, column = system.F, system.Z, system.S, system.vector
     for b in range(5):
         for i in range(9):
             # var = |F^-1 e_i|^2 + |S^-1 Z^T F^-1 e_i|^2
@@ -526,8 +616,12 @@ def _posterior_sigma(F, Z, S, column, out):
 
 
 @_jit
-def _dominant_quaternion(N, V, q):
-    """Eigenvector of the largest eigenvalue of a symmetric 4 x 4, by Jacobi rotations; destroys N."""
+def _dominant_quaternion(N, scale, q):
+    """Eigenvector of the largest eigenvalue of a symmetric 4 x 4, by Jacobi; destroys N.
+
+    scale: the size of N's entries, against which an off-diagonal is nothing.
+    """
+    V = np.empty((4, 4))
     for i in range(4):
         for c in range(4):
             V[i, c] = 1.0 if i == c else 0.0
@@ -536,7 +630,7 @@ def _dominant_quaternion(N, V, q):
         for i in range(4):
             for c in range(i):
                 off += N[i, c] * N[i, c]
-        if off < 1e-24:
+        if off < 1e-24 * scale * scale:
             break
         for i in range(3):
             for c in range(i + 1, 4):
@@ -564,33 +658,29 @@ def _dominant_quaternion(N, V, q):
 
 
 @_jit
-def _align(X, Y, weight, present, N, V, q, p, wrist):
-    """Base that lays model points X (posed at the identity, wrist at `wrist`) on Y (Horn 1987)."""
+def _align(goal, model, weight, q, p):
+    """Base q, p that lays a model, its wrist at the origin, on the points (Horn 1987)."""
+    X, Y = model.X, goal.Y
     total = 0.0
     mx = np.zeros(3)
     my = np.zeros(3)
     for k in range(X.shape[0]):
-        if present[k]:
+        if goal.present[k]:
             total += weight[k]
             for r in range(3):
                 mx[r] += weight[k] * X[k, r]
                 my[r] += weight[k] * Y[k, r]
-    for r in range(3):
-        mx[r] /= total
-        my[r] /= total
     M = np.zeros((3, 3))
     scale = 0.0
     for k in range(X.shape[0]):
-        if present[k]:
+        if goal.present[k]:
             for r in range(3):
                 for c in range(3):
-                    M[r, c] += weight[k] * (X[k, r] - mx[r]) * (Y[k, c] - my[c])
+                    M[r, c] += weight[k] * (X[k, r] - mx[r] / total) * (Y[k, c] - my[c] / total)
     for r in range(3):
         for c in range(3):
             scale = max(scale, abs(M[r, c]))
-    for r in range(3):
-        for c in range(3):
-            M[r, c] /= scale
+    N = np.empty((4, 4))
     N[0, 0] = M[0, 0] + M[1, 1] + M[2, 2]
     N[1, 1] = M[0, 0] - M[1, 1] - M[2, 2]
     N[2, 2] = M[1, 1] - M[0, 0] - M[2, 2]
@@ -601,40 +691,43 @@ def _align(X, Y, weight, present, N, V, q, p, wrist):
     N[1, 2] = N[2, 1] = M[0, 1] + M[1, 0]
     N[1, 3] = N[3, 1] = M[0, 2] + M[2, 0]
     N[2, 3] = N[3, 2] = M[1, 2] + M[2, 1]
-    _dominant_quaternion(N, V, q)
+    _dominant_quaternion(N, scale, q)
     R = np.empty((1, 3, 3))
     _rotation_of_quaternion(q, R)
     for r in range(3):
-        p[r] = my[r]
+        p[r] = my[r] / total
         for c in range(3):
-            p[r] += R[0, r, c] * (wrist[c] - mx[c])
+            p[r] -= R[0, r, c] * mx[c] / total
 
 
 @_jit
-def _aim_finger(b, theta, Y, present, landmark, offset, A, rest, tip_bone, limits, prior_mean,
-                L, R, P, axes):  # fmt: skip
+def _aim_finger(block, rig, goal, state):
     """Angles of one finger, base to tip, from directions to the points that are there.
 
-    Each joint is swung so that its bone points at the next landmark up the finger; where that is two
-    bones away the joint between is opened to the distance (law of cosines). landmark (4,) are the
-    landmarks of the finger's three joints and tip, -1 for none; tip_bone is the last bone's length.
+    Each joint is swung so that its bone points at the next landmark up the finger; where that is
+    two or more bones away, the joint between is opened to the distance (law of cosines).
     """
-    first = 3 * b + 1
+    first = 3 * block + 1
+    landmark = rig.finger_landmarks[block]
+    rest, theta, limits, R, P, Y = goal.rest, state.theta, rig.limits, state.R, state.P, goal.Y
+    finger = FINGER_OF_BLOCK[block]
     lengths = np.empty(3)
-    for level in range(2):
+    for level in range(3):
         s = 0.0
         for r in range(3):
-            s += (rest[first + level + 1, r] - rest[first + level, r]) ** 2
+            end = rest[first + level + 1, r] if level < 2 else goal.tip_rest[finger, r]
+            s += (end - rest[first + level, r]) ** 2
         lengths[level] = np.sqrt(s)
-    lengths[2] = tip_bone
     for level in range(3):
         j = first + level
         i = j - 1
         parent = 0 if level == 0 else j - 1
-        theta[i, 0], theta[i, 1], theta[i, 2] = prior_mean[i, 0], 0.0, 0.0
-        _pose_joint(j, theta, A, rest, L, R, P, axes)
+        theta[i, 0], theta[i, 1], theta[i, 2] = rig.prior_mean[i, 0], 0.0, 0.0
+        if level == 2:
+            theta[i, 0] = rig.coupling[block] * theta[i - 1, 0]
+        _pose_joint(j, rig, rest, state)
         target = level + 1
-        while target < 4 and (landmark[target] < 0 or not present[landmark[target]]):
+        while target < 4 and (landmark[target] < 0 or not goal.present[landmark[target]]):
             target += 1
         if target == 4:
             continue
@@ -645,17 +738,13 @@ def _aim_finger(b, theta, Y, present, landmark, offset, A, rest, tip_bone, limit
         for r in range(3):
             d = Y[k, r] - P[j, r]
             for c in range(3):
-                d -= R[parent, r, c] * offset[k, c]
+                d -= R[parent, r, c] * rig.offset[k, c]
             length += d * d
             # into the anatomical frame: A^T R_parent^T d
-            a0 = a1 = a2 = 0.0
             for c in range(3):
-                a0 += R[parent, r, c] * A[i, c, 0]
-                a1 += R[parent, r, c] * A[i, c, 1]
-                a2 += R[parent, r, c] * A[i, c, 2]
-            u0 += a0 * d
-            u1 += a1 * d
-            u2 += a2 * d
+                u0 += R[parent, r, c] * rig.A[i, c, 0] * d
+                u1 += R[parent, r, c] * rig.A[i, c, 1] * d
+                u2 += R[parent, r, c] * rig.A[i, c, 2] * d
         length = np.sqrt(length)
         if length < 1e-6:
             continue
@@ -667,12 +756,116 @@ def _aim_finger(b, theta, Y, present, landmark, offset, A, rest, tip_bone, limit
             cosine = (length * length - rear * rear - front * front) / (2 * rear * front)
             bend = np.arccos(min(1.0, max(-1.0, cosine)))
             flexion -= np.arctan2(front * np.sin(bend), rear + front * np.cos(bend))
-        # a hand that reaches far behind its back is better sought from just outside the limits
-        low, high = limits[i, 0, 0] - 1.2, limits[i, 0, 1] + 0.6
-        theta[i, 0] = min(high, max(low, flexion))
+        # Beyond this a direction is a fault of the points, and a bad place to start from.
+        theta[i, 0] = min(limits[i, 0, 1] + 0.6, max(limits[i, 0, 0] - 1.2, flexion))
         abduction = np.arcsin(min(1.0, max(-1.0, u0 / length)))
         theta[i, 1] = min(limits[i, 1, 1], max(limits[i, 1, 0], abduction))
-        _pose_joint(j, theta, A, rest, L, R, P, axes)
+        _pose_joint(j, rig, rest, state)
+
+
+@_jit
+def _start(which, rig, goal, state, align_weight):
+    """A pose to begin from. 0: palm on palm, fingers aimed; 1: a curled hand laid on all points;
+    2: an open one."""
+    for i in range(15):
+        bend = rig.prior_mean[i, 0] if which == 0 else 0.0
+        if which == 1:
+            bend = _CURLED * rig.limits[i, 0, 1]
+        state.theta[i, 0], state.theta[i, 1], state.theta[i, 2] = bend, 0.0, 0.0
+    state.q[0], state.q[1], state.q[2], state.q[3] = 1.0, 0.0, 0.0, 0.0
+    for r in range(3):
+        state.p[r] = 0.0
+    forward(rig, goal, state)
+    for k in range(rig.carrier.shape[0]):
+        j = rig.carrier[k]
+        on_palm = j == 0 or ((j - 1) % 3 == 0 and _at_joint(rig, k))
+        # The fingers' points weigh a little: they decide where the palm's alone lie on a line.
+        align_weight[k] = goal.weight[k] * (1.0 if on_palm or which > 0 else 0.02)
+    _align(goal, state, align_weight, state.q, state.p)
+    if which == 0:
+        _rotation_of_quaternion(state.q, state.R)
+        for r in range(3):
+            state.P[0, r] = state.p[r]
+        for block in range(5):
+            _aim_finger(block, rig, goal, state)
+    forward(rig, goal, state)
+
+
+@_jit
+def _take_step(state, system, trial):
+    """trial's unknowns = state's, moved by the system's step."""
+    step = system.step_b
+    _turn_quaternion(state.q, step[0], step[1], step[2], trial.q)
+    for r in range(3):
+        trial.p[r] = state.p[r] + step[3 + r]
+    for i in range(15):
+        for a in range(3):
+            trial.theta[i, a] = state.theta[i, a] + system.step_f[i // 3, 3 * (i % 3) + a]
+
+
+@_jit
+def _copy_unknowns(state, out):
+    out.q[:] = state.q
+    out.p[:] = state.p
+    out.theta[:] = state.theta
+
+
+@_jit
+def _descend(rig, goal, full_weight, start, spare, system):
+    """Levenberg-Marquardt from `start`, which ends at the minimum; cost, iterations, status.
+
+    It begins with the points as loose as `_ANNEAL_FROM` and tightens them tenfold at a time: with a
+    sigma of micrometres the valley is so narrow that a straight step along it leaves it at once.
+    """
+    loose = 1.0
+    for k in range(full_weight.shape[0]):
+        loose = max(loose, _ANNEAL_FROM * full_weight[k])
+    goal.weight[:] = full_weight / loose
+    state, trial = start, spare
+    cost = energy(rig, goal, state, system.vector)
+    damping = _INITIAL_DAMPING
+    iterations = 0
+    status = NOT_CONVERGED
+    n_iterations = int(rig.parameters[P_MAX_ITERATIONS])
+    while iterations < n_iterations and status == NOT_CONVERGED:
+        iterations += 1
+        normal_equations(rig, goal, state, system)
+        before = cost
+        while True:
+            moved = np.inf
+            if eliminate(system, damping):
+                _take_step(state, system, trial)
+                forward(rig, goal, trial)
+                moved = energy(rig, goal, trial, system.vector)
+                # A tiny gain means the end only where the step was not held back.
+                small = abs(moved - cost) <= _COST_TOLERANCE + _COST_TOLERANCE_RELATIVE * cost
+                if small and (damping < 1.0 or moved >= cost):
+                    status = CONVERGED
+            if moved < cost:
+                state, trial = trial, state
+                cost = moved
+                damping = max(damping * 0.1, 1e-9)
+                break
+            damping = max(damping * 10.0, 1e-6)
+            if damping > 1e8:
+                status = CONVERGED  # no step, however short, goes down any more
+            if status == CONVERGED:
+                break
+        if loose > 1.0 and (status == CONVERGED or cost > 0.5 * before):
+            loose = max(1.0, 0.1 * loose)
+            goal.weight[:] = full_weight / loose
+            cost = energy(rig, goal, state, system.vector)
+            damping = _INITIAL_DAMPING
+            status = NOT_CONVERGED
+    _copy_unknowns(state, start)
+    return cost, iterations, status
+
+
+@_jit
+def _at_joint(rig, k):
+    """Whether landmark k is its carrier's origin, which the carrier's own angles do not move."""
+    o = rig.offset
+    return rig.tip[k] < 0 and o[k, 0] == 0.0 and o[k, 1] == 0.0 and o[k, 2] == 0.0
 
 
 @_jit
@@ -754,184 +947,79 @@ def _pose_of_angles(theta, A, pose):
 
 @_jit
 def solve_hands(
-    points, weight, shape_of, rest_of, tip_rest_of, A, limits, tip_posedirs, tip_weights,
-    carrier, tip, offset, finger_landmarks, prior_mean, prior_weight, coupling,
-    target_angles, target_R, target_p, parameters,
-    pose, wrist, angles, residual, cost, iterations, status, sigma,
-):  # fmt: skip
-    """Fit every hand of a chunk; the arrays of the last line are filled. See `solver.solve`."""
+    rig, points, weight, shape_of, rest_of, tip_rest_of, target_angles, target_R, target_p, fitted
+):
+    """Fit every hand of a chunk into `fitted`. Shapes and units: `solver.solve`."""
     n_points = points.shape[1]
     has_target = target_angles.shape[0] > 0
-    q, q_try, q_best = np.empty(4), np.empty(4), np.empty(4)
-    p, p_try, p_best = np.empty(3), np.empty(3), np.empty(3)
-    theta, theta_try, theta_best = np.empty((15, 3)), np.empty((15, 3)), np.empty((15, 3))
-    L, R, P = np.empty((16, 3, 3)), np.empty((16, 3, 3)), np.empty((16, 3))
-    axes, X, tip_share = np.empty((15, 3, 3)), np.empty((n_points, 3)), np.empty((5, 16, 3))
-    Hbb, Hbf, Hff = np.empty((6, 6)), np.empty((5, 6, 9)), np.empty((5, 9, 9))
-    gb, gf = np.empty(6), np.empty((5, 9))
-    F, Z, zf, S = np.empty((5, 9, 9)), np.empty((5, 9, 6)), np.empty((5, 9)), np.empty((6, 6))
-    step_b, step_f = np.empty(6), np.empty((5, 9))
-    C, e, column = np.empty((15, 3)), np.empty(3), np.empty(9)
-    N, V = np.empty((4, 4)), np.empty((4, 4))
+    state, spare, best = new_state(n_points), new_state(n_points), new_state(n_points)
+    system = new_system()
     present = np.empty(n_points, np.bool_)
-    align_weight = np.empty(n_points)
-    no_R, no_p, no_angles = np.zeros((3, 3)), np.zeros(3), np.zeros((15, 3))
-
+    loose_weight, align_weight = np.empty(n_points), np.empty(n_points)
+    no_angles, no_R, no_p = np.zeros((15, 3)), np.zeros((3, 3)), np.zeros(3)
     for h in range(points.shape[0]):
-        Y, rest, tip_rest = points[h], rest_of[shape_of[h]], tip_rest_of[shape_of[h]]
-        t_angles = target_angles[h] if has_target else no_angles
-        t_R = target_R[h] if has_target else no_R
-        t_p = target_p[h] if has_target else no_p
         n_present = 0
         for k in range(n_points):
-            s = Y[k, 0] + Y[k, 1] + Y[k, 2]
-            present[k] = np.isfinite(s) and weight[k] > 0.0
-            n_present += present[k]
-        iterations[h] = 0
-        if _too_few(Y, present):
-            status[h] = TOO_FEW_POINTS
-            pose[h] = np.nan
-            wrist[h] = np.nan
-            angles[h] = np.nan
-            residual[h] = np.nan
-            sigma[h] = np.nan
-            cost[h] = np.nan
-            continue
-
-        best = np.inf
-        best_status = NOT_CONVERGED
-        for start in range(3):
-            # Start 0: palm on palm, fingers aimed. Start 1: a curled hand laid on all points.
-            # Start 2: an open one, fingers not aimed.
-            for i in range(15):
-                bend = prior_mean[i, 0] if start == 0 else 0.0
-                if start == 1:
-                    bend = _CURLED * limits[i, 0, 1]
-                theta[i, 0], theta[i, 1], theta[i, 2] = bend, 0.0, 0.0
-            q[0], q[1], q[2], q[3] = 1.0, 0.0, 0.0, 0.0
-            p[:] = 0.0
-            _forward(
-                q, p, theta, A, rest, carrier, tip, offset, tip_rest, tip_posedirs, tip_weights,
-                present, L, R, P, axes, X, tip_share,
-            )  # fmt: skip
-            for k in range(n_points):
-                knuckle = (carrier[k] - 1) % 3 == 0 and tip[k] < 0
-                on_palm = carrier[k] == 0 or knuckle
-                align_weight[k] = weight[k] if on_palm or start > 0 else 0.02 * weight[k]
-            _align(X, Y, align_weight, present, N, V, q, p, P[0])
-            if start == 0:
-                _rotation_of_quaternion(q, R)
-                P[0, 0], P[0, 1], P[0, 2] = p[0], p[1], p[2]
-                for b in range(5):
-                    last = 3 * b + 3
-                    finger = (b + 1) if b < 2 else (4 if b == 2 else (3 if b == 3 else 0))
-                    s = 0.0
-                    for r in range(3):
-                        s += (tip_rest[finger, r] - rest[last, r]) ** 2
-                    _aim_finger(
-                        b, theta, Y, present, finger_landmarks[b], offset, A, rest, np.sqrt(s),
-                        limits, prior_mean, L, R, P, axes,
-                    )  # fmt: skip
-            _forward(
-                q, p, theta, A, rest, carrier, tip, offset, tip_rest, tip_posedirs, tip_weights,
-                present, L, R, P, axes, X, tip_share,
-            )  # fmt: skip
-            now = _point_cost(X, Y, weight, present) + _angle_cost(
-                theta, limits, prior_mean, prior_weight, coupling, t_angles, has_target, parameters
+            present[k] = weight[k] > 0.0 and np.isfinite(
+                points[h, k, 0] + points[h, k, 1] + points[h, k, 2]
             )
-            if has_target:
-                now += _base_target_cost(R, P, t_R, t_p, parameters, e)
-            damping = _INITIAL_DAMPING
-            outcome = NOT_CONVERGED
-            for _ in range(int(parameters[P_MAX_ITERATIONS])):
-                iterations[h] += 1
-                normal_equations(
-                    theta, P, axes, X, L, R, tip_share, Y, weight, present, carrier, tip, offset,
-                    tip_posedirs, tip_weights, limits, prior_mean, prior_weight, coupling, t_angles, t_R, t_p, has_target, parameters,
-                    Hbb, Hbf, Hff, gb, gf, C, e,
-                )  # fmt: skip
-                accepted = False
-                while damping < 1e8:
-                    if _eliminate(Hbb, Hbf, Hff, gb, gf, damping, F, Z, zf, S, step_b, step_f):
-                        _turn_quaternion(q, step_b[0], step_b[1], step_b[2], q_try)
-                        for r in range(3):
-                            p_try[r] = p[r] + step_b[3 + r]
-                        for i in range(15):
-                            for a in range(3):
-                                theta_try[i, a] = theta[i, a] + step_f[i // 3, 3 * (i % 3) + a]
-                        _forward(
-                            q_try, p_try, theta_try, A, rest, carrier, tip, offset, tip_rest,
-                            tip_posedirs, tip_weights, present, L, R, P, axes, X, tip_share,
-                        )  # fmt: skip
-                        trial = _point_cost(X, Y, weight, present) + _angle_cost(
-                            theta_try, limits, prior_mean, prior_weight, coupling, t_angles,
-                            has_target, parameters,
-                        )  # fmt: skip
-                        if has_target:
-                            trial += _base_target_cost(R, P, t_R, t_p, parameters, e)
-                        tolerance = _COST_TOLERANCE + _COST_TOLERANCE_RELATIVE * now
-                        # A tiny gain means the end only where the step was not held back.
-                        if abs(trial - now) <= tolerance and (damping < 1.0 or trial >= now):
-                            outcome = CONVERGED
-                        if trial < now:
-                            accepted = True
-                            break
-                        if outcome == CONVERGED:
-                            break
-                    damping = max(damping * 10.0, 1e-6)
-                if not accepted:
-                    # The last accepted state stands; L, R, P, X belong to the refused one.
-                    _forward(
-                        q, p, theta, A, rest, carrier, tip, offset, tip_rest, tip_posedirs,
-                        tip_weights, present, L, R, P, axes, X, tip_share,
-                    )  # fmt: skip
-                    outcome = CONVERGED
-                    break
-                now = trial
-                for m in range(4):
-                    q[m] = q_try[m]
-                for r in range(3):
-                    p[r] = p_try[r]
-                for i in range(15):
-                    for a in range(3):
-                        theta[i, a] = theta_try[i, a]
-                damping = max(damping * 0.1, 1e-9)
-                if outcome == CONVERGED:
-                    break
-            if now < best:
-                best = now
-                best_status = outcome
-                q_best[:] = q
-                p_best[:] = p
-                theta_best[:] = theta
-            # The whole cost, not the points' alone: a finger turned about itself fits them too.
-            if 2.0 * best <= 3.0 * n_present * parameters[P_RESTART]:
-                break
-
-        status[h] = best_status
-        cost[h] = best
-        _canonical_angles(theta_best)
-        _forward(
-            q_best, p_best, theta_best, A, rest, carrier, tip, offset, tip_rest, tip_posedirs,
-            tip_weights, present, L, R, P, axes, X, tip_share,
+            n_present += present[k]
+        goal = Goal(
+            points[h], present, loose_weight, rest_of[shape_of[h]], tip_rest_of[shape_of[h]],
+            has_target,
+            target_angles[h] if has_target else no_angles,
+            target_R[h] if has_target else no_R,
+            target_p[h] if has_target else no_p,
         )  # fmt: skip
+        if _too_few(goal.Y, present):
+            _blank(h, fitted)
+            continue
+        fitted.iterations[h] = 0
+        fitted.status[h] = NOT_CONVERGED
+        best_cost = np.inf
+        for which in range(3):
+            loose_weight[:] = weight
+            _start(which, rig, goal, state, align_weight)
+            cost, iterations, status = _descend(rig, goal, weight, state, spare, system)
+            fitted.iterations[h] += iterations
+            if cost < best_cost:
+                best_cost = cost
+                fitted.status[h] = status
+                _copy_unknowns(state, best)
+            # The whole cost, not the points' alone: a finger turned about itself fits them too.
+            if 2.0 * best_cost <= 3.0 * n_present * rig.parameters[P_RESTART]:
+                break
+        fitted.cost[h] = best_cost
+        _canonical_angles(best.theta)
+        loose_weight[:] = weight
+        forward(rig, goal, best)
         for k in range(n_points):
-            residual[h, k] = np.nan
+            fitted.residual[h, k] = np.nan
             if present[k]:
                 s = 0.0
                 for r in range(3):
-                    s += (X[k, r] - Y[k, r]) ** 2
-                residual[h, k] = np.sqrt(s)
-        normal_equations(
-            theta_best, P, axes, X, L, R, tip_share, Y, weight, present, carrier, tip, offset,
-            tip_posedirs, tip_weights, limits, prior_mean, prior_weight, coupling, t_angles, t_R, t_p, has_target, parameters,
-            Hbb, Hbf, Hff, gb, gf, C, e,
-        )  # fmt: skip
-        if _eliminate(Hbb, Hbf, Hff, gb, gf, 0.0, F, Z, zf, S, step_b, step_f):
-            _posterior_sigma(F, Z, S, column, sigma[h])
+                    s += (best.X[k, r] - goal.Y[k, r]) ** 2
+                fitted.residual[h, k] = np.sqrt(s)
+        normal_equations(rig, goal, best, system)
+        if eliminate(system, 0.0):
+            _posterior_sigma(system, system.step_b, fitted.sigma[h])
         else:
-            sigma[h] = np.inf
-        _axis_angle_of_quaternion(q_best[0], q_best[1], q_best[2], q_best[3], pose[h, 0])
-        _pose_of_angles(theta_best, A, pose[h])
-        angles[h] = theta_best
-        wrist[h] = p_best
+            fitted.sigma[h] = np.inf
+        q = best.q
+        _axis_angle_of_quaternion(q[0], q[1], q[2], q[3], fitted.pose[h, 0])
+        _pose_of_angles(best.theta, rig.A, fitted.pose[h])
+        fitted.angles[h] = best.theta
+        fitted.wrist[h] = best.p
+
+
+@_jit
+def _blank(h, fitted):
+    """A hand with too few points: no number that could pass for a pose."""
+    fitted.status[h] = TOO_FEW_POINTS
+    fitted.iterations[h] = 0
+    fitted.cost[h] = np.nan
+    fitted.pose[h] = np.nan
+    fitted.wrist[h] = np.nan
+    fitted.angles[h] = np.nan
+    fitted.sigma[h] = np.nan
+    fitted.residual[h] = np.nan

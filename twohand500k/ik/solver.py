@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 from twohand500k.conventions import MANO_CARRIER, MANO_CHAINS, N_JOINTS, N_MANO_JOINTS, TIP_JOINTS
 from twohand500k.hand.anatomy import Anatomy
-from twohand500k.hand.model import HandModel, ShapedHand
+from twohand500k.hand.model import ShapedHand
 from twohand500k.hand.rotations import (
     Array,
     matrix_from_axis_angle,
@@ -37,8 +37,6 @@ from twohand500k.ik.residuals import AnglePrior
 
 # Hands a thread takes at a time: small enough to share the work, large enough to hide the call.
 _CHUNK = 256
-# The kernel's finger blocks (index, middle, little, ring, thumb) as places in conventions.FINGERS.
-_BLOCK_FINGERS = (1, 2, 4, 3, 0)
 
 STATUS_NAMES = ("converged", "not converged", "too few points")
 
@@ -166,7 +164,7 @@ def solve(
     left = shaped.model.side == "left"
     offset = attachments.offset
     if left:
-        shaped = ShapedHand(_mirrored(shaped.model), shaped.betas)
+        shaped = ShapedHand(shaped.model.mirrored(), shaped.betas)
         points, offset = mirror_points(points), mirror_points(offset)
         if target is not None:
             target = replace(
@@ -200,26 +198,40 @@ def solve(
         target_R = np.ascontiguousarray(matrix_from_axis_angle(target.pose[:, 0]))
         target_p = np.ascontiguousarray(target.wrist)
 
-    pose, wrist = np.empty((n, N_MANO_JOINTS, 3)), np.empty((n, 3))
-    angles, sigma = np.empty((n, 15, 3)), np.empty((n, 15, 3))
-    residual, cost = np.empty((n, k)), np.empty(n)
-    iterations, status = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    finger_landmarks = _finger_landmarks(attachments)
+    tip_posedirs = np.swapaxes(model.posedirs[tip_ids], 1, 2)
+    rig = _kernels.Rig(
+        A=anatomy.A,
+        limits=anatomy.limits,
+        prior_mean=prior.mean,
+        prior_weight=prior.weight,
+        coupling=prior.coupling,
+        tip_posedirs=np.ascontiguousarray(tip_posedirs, dtype=np.float64),
+        tip_weights=np.ascontiguousarray(model.weights[tip_ids], dtype=np.float64),
+        carrier=np.ascontiguousarray(attachments.carrier, dtype=np.int64),
+        tip=np.ascontiguousarray(attachments.tip, dtype=np.int64),
+        offset=np.ascontiguousarray(offset, dtype=np.float64),
+        finger_landmarks=_finger_landmarks(attachments),
+        parameters=parameters,
+    )
     weight = np.ascontiguousarray(attachments.weight / settings.sigma_point, dtype=np.float64)
-    posedirs = np.ascontiguousarray(np.swapaxes(model.posedirs[tip_ids], 1, 2))
-    tip_weights = np.ascontiguousarray(model.weights[tip_ids])
-    offset = np.ascontiguousarray(offset, dtype=np.float64)
+    fitted = _kernels.Fitted(
+        pose=np.empty((n, N_MANO_JOINTS, 3)),
+        wrist=np.empty((n, 3)),
+        angles=np.empty((n, N_MANO_JOINTS - 1, 3)),
+        sigma=np.empty((n, N_MANO_JOINTS - 1, 3)),
+        residual=np.empty((n, k)),
+        cost=np.empty(n),
+        iterations=np.empty(n, dtype=np.int64),
+        status=np.empty(n, dtype=np.int64),
+    )
 
     def solve_chunk(start: int) -> None:
         rows = slice(start, min(start + _CHUNK, n))
         some = slice(0, 0) if target is None else rows
         _kernels.solve_hands(
-            points[rows], weight, shape_of[rows], rest, tip_rest, anatomy.A, anatomy.limits,
-            posedirs, tip_weights, attachments.carrier, attachments.tip, offset, finger_landmarks,
-            prior.mean, prior.weight, prior.coupling,
-            target_angles[some], target_R[some], target_p[some], parameters,
-            pose[rows], wrist[rows], angles[rows], residual[rows], cost[rows], iterations[rows],
-            status[rows], sigma[rows],
+            rig, points[rows], weight, shape_of[rows], rest, tip_rest,
+            target_angles[some], target_R[some], target_p[some],
+            _kernels.Fitted(*(array[rows] for array in fitted)),
         )  # fmt: skip
 
     starts = range(0, n, _CHUNK)
@@ -231,30 +243,24 @@ def solve(
         for start in starts:
             solve_chunk(start)
 
-    transl = wrist - rest[shape_of][:, 0]
-    limit_excess = anatomy.limit_excess(angles)
+    pose, transl = fitted.pose, fitted.wrist - rest[shape_of, 0]
     if left:
         pose, transl = mirror_axis_angle(pose), mirror_points(transl)
     return Solution(
         pose=pose,
         transl=transl,
-        angles=angles,
-        limit_excess=limit_excess,
-        angle_sigma=sigma,
-        residual=residual,
-        cost=cost,
-        iterations=iterations,
-        status=status,
+        angles=fitted.angles,
+        limit_excess=anatomy.limit_excess(fitted.angles),
+        angle_sigma=fitted.sigma,
+        residual=fitted.residual,
+        cost=fitted.cost,
+        iterations=fitted.iterations,
+        status=fitted.status,
     )
 
 
 def _default_threads() -> int:
     return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
-
-
-def _mirrored(model: HandModel) -> HandModel:
-    """The right-hand twin of a left model."""
-    return model.mirrored()
 
 
 def _finger_landmarks(attachments: Attachments) -> Array:
@@ -265,5 +271,5 @@ def _finger_landmarks(attachments: Attachments) -> Array:
         joint = int(attachments.joint[landmark])
         if joint == 0 or attachments.carrier[landmark] not in MANO_CHAINS[(joint - 1) // 4]:
             continue
-        table[_BLOCK_FINGERS.index((joint - 1) // 4), (joint - 1) % 4] = landmark
+        table[_kernels.FINGER_OF_BLOCK.index((joint - 1) // 4), (joint - 1) % 4] = landmark
     return table
