@@ -1,12 +1,13 @@
 """From anthropometry to the arrays of `open_hand.npz`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from twohand500k.conventions import MANO_PARENTS, N_BETAS, N_MANO_JOINTS, N_VERTICES
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.hand.model import HandModel
+from twohand500k.hand.open_hand.correctives import fit_posedirs
 from twohand500k.hand.open_hand.natural_poses import mean_and_components
 from twohand500k.hand.open_hand.shape_space import shape_space
 from twohand500k.hand.open_hand.skeleton import rest_skeleton
@@ -31,25 +32,31 @@ def generate() -> OpenHand:
     skeleton = rest_skeleton()
     skin = Skin(skeleton)
     mesh = build_mesh(skin)
-    weights = skin_weights(skin, mesh.vertices, mesh.digit)
+    weights = skin_weights(skin, mesh)
     shapes = shape_space(skeleton, mesh.vertices, weights)
     regressor = joint_regressor(
         mesh.vertices, skeleton.joints, shapes.vertices, shapes.joints, mesh.digit
     )
-    posedirs = np.zeros((N_VERTICES, 3, 9 * (N_MANO_JOINTS - 1)))
     model = HandModel(
         side="right",
         name="open",
         v_template=mesh.vertices * MM,
         shapedirs=shapes.vertices * MM,
-        posedirs=posedirs * MM,
+        posedirs=np.zeros((N_VERTICES, 3, 9 * (N_MANO_JOINTS - 1))),
         J_regressor=regressor,
         weights=weights,
         faces=mesh.faces,
         hands_mean=np.zeros(45),
         hands_components=np.eye(45),
     )
-    mean, components = mean_and_components(Anatomy.of(model))
+    anatomy = Anatomy.of(model)
+    mean, components = mean_and_components(anatomy)
+    model = replace(
+        model,
+        posedirs=fit_posedirs(model, anatomy),
+        hands_mean=mean,
+        hands_components=components,
+    )
     arrays = {
         "v_template": _rounded(model.v_template),
         "shapedirs": _rounded(model.shapedirs),

@@ -7,14 +7,16 @@ side, r the palmar depth there, because a narrower one folds the crease inside o
 import numpy as np
 
 from twohand500k.conventions import MANO_CHAINS, N_MANO_JOINTS, N_VERTICES
-from twohand500k.hand.open_hand.skeleton import Skeleton
+from twohand500k.hand.open_hand.skeleton import Digit, Skeleton
 from twohand500k.hand.open_hand.surface import Skin
+from twohand500k.hand.open_hand.topology import Mesh
 from twohand500k.hand.rotations import Array
 
 MOST_WEIGHTS = 4
 # Flexion the creases are made for: base, middle, end joint of a finger; thumb CMC, MCP, IP. Degrees.
-FINGER_FLEXION_DEG = (90.0, 105.0, 85.0)
-THUMB_FLEXION_DEG = (50.0, 70.0, 85.0)
+FINGER_FLEXION_DEG = (100.0, 112.0, 100.0)
+THUMB_FLEXION_DEG = (60.0, 88.0, 105.0)
+DIFFUSION_STEPS = 3
 DORSAL_SHARE = 0.55  # width of a ramp on the dorsal side relative to the palmar side
 
 
@@ -24,13 +26,18 @@ def smoothstep(x: Array) -> Array:
     return np.asarray(x * x * (3.0 - 2.0 * x))
 
 
+def soft_ramp(x: Array) -> Array:
+    """A straight ramp from 0 to 1 with rounded shoulders; its steepest slope is 1 / 0.88."""
+    shoulder = 0.12
+    x = np.clip(x, 0.0, 1.0)
+    low, high = np.minimum(x, shoulder), np.maximum(x - (1.0 - shoulder), 0.0)
+    middle = np.clip(x, shoulder, 1.0 - shoulder) - shoulder
+    rise = low * low / (2 * shoulder) + middle + high - high * high / (2 * shoulder)
+    return np.asarray(rise / (1.0 - shoulder))
+
+
 def digit_coordinates(skeleton: Skeleton, points: Array) -> tuple[Array, Array, Array]:
     """Arc length, radial and dorsal offset (N, 5) of points from every digit's ray, mm."""
-    out = [
-        np.stack([(points - d.base) @ axis for d in skeleton.digits], axis=-1)
-        for axis in ()
-    ]
-    del out
     s = np.stack([(points - d.base) @ d.distal for d in skeleton.digits], axis=-1)
     lateral = np.stack([(points - d.base) @ d.radial for d in skeleton.digits], axis=-1)
     height = np.stack([(points - d.base) @ d.dorsal for d in skeleton.digits], axis=-1)
@@ -41,14 +48,37 @@ def _ramp(s: Array, height: Array, at: float, palmar: float, dorsal: float) -> A
     """Share 0 -> 1 across a joint at arc length `at`; half-widths of its two sides, mm."""
     side = smoothstep(0.5 - 0.5 * height / 8.0)  # 1 palmar, 0 dorsal
     half = dorsal + (palmar - dorsal) * side
-    return smoothstep(0.5 + 0.5 * (s - at) / half)
+    return soft_ramp(0.5 + 0.5 * (s - at) / half)
 
 
-def skin_weights(skin: Skin, points: Array, digit: np.ndarray) -> Array:
-    """Skinning weights (N, 16), rows sum to 1, at most four a row.
+def _palmar_depth(skin: Skin, digit: Digit, at: float) -> float:
+    """Flesh between a joint and the palmar skin, mm."""
+    start = digit.at(at)
+    return float(np.linalg.norm(skin.cast(start[None], -digit.dorsal[None], 30.0) - start))
 
-    points (N, 3) mm; digit (N,) the digit whose tube a vertex belongs to, -1 on the palm.
+
+def skin_weights(skin: Skin, mesh: Mesh) -> Array:
+    """Skinning weights (778, 16), rows sum to 1, at most four a row.
+
+    Ramps first, then a little diffusion over the palm and the digits' roots: a finger flexed alone
+    shears its webs, and the shear must be spread over several triangles or they fold.
     """
+    weights = _ramp_weights(skin, mesh.vertices, mesh.digit)
+    arc = np.nan_to_num(mesh.arc, nan=-np.inf)
+    soft = mesh.digit < 0
+    for finger, digit in enumerate(skin.skeleton.digits):
+        reach = digit.knots[1] + 14.0 if finger == 0 else 0.75 * digit.knots[1]
+        soft |= (mesh.digit == finger) & (arc < reach)
+    edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]])
+    near = np.zeros((len(weights), len(weights)))
+    near[edges[:, 0], edges[:, 1]] = near[edges[:, 1], edges[:, 0]] = 1.0
+    near /= near.sum(axis=1, keepdims=True)
+    for _ in range(DIFFUSION_STEPS):
+        weights = np.where(soft[:, None], 0.5 * (weights + near @ weights), weights)
+    return keep_largest(weights)
+
+
+def _ramp_weights(skin: Skin, points: Array, digit: np.ndarray) -> Array:
     skeleton = skin.skeleton
     s, lateral, height = digit_coordinates(skeleton, points)
     weights = np.zeros((len(points), N_MANO_JOINTS))
@@ -67,12 +97,12 @@ def skin_weights(skin: Skin, points: Array, digit: np.ndarray) -> Array:
     total_finger = np.zeros(len(points))
     for f in range(1, 5):
         digit_ = skeleton.digits[f]
-        ray = skin.digit_rays[f]
         parts = []
         for k in range(3):
             at = float(digit_.knots[k])
-            depth = float(ray._profile(at)[2])
-            palmar = depth * np.tan(np.radians(FINGER_FLEXION_DEG[k]) / 2)
+            palmar = _palmar_depth(skin, digit_, at) * np.tan(
+                np.radians(FINGER_FLEXION_DEG[k]) / 2
+            )
             parts.append(_ramp(s[:, f], height[:, f], at, palmar, DORSAL_SHARE * palmar))
         g1, g2, g3 = parts
         m = member[:, f - 1]
@@ -92,8 +122,7 @@ def skin_weights(skin: Skin, points: Array, digit: np.ndarray) -> Array:
     parts = []
     for k in (1, 2):
         at = float(thumb.knots[k])
-        depth = float(skin.digit_rays[0]._profile(at)[2])
-        palmar = depth * np.tan(np.radians(THUMB_FLEXION_DEG[k]) / 2)
+        palmar = _palmar_depth(skin, thumb, at) * np.tan(np.radians(THUMB_FLEXION_DEG[k]) / 2)
         parts.append(_ramp(s[:, 0], height[:, 0], at, palmar, DORSAL_SHARE * palmar))
     g2, g3 = parts
     chain = MANO_CHAINS[0]
@@ -101,7 +130,7 @@ def skin_weights(skin: Skin, points: Array, digit: np.ndarray) -> Array:
     weights[:, chain[1]] += base * g2 * (1 - g3)
     weights[:, chain[2]] += base * g2 * g3
     weights[:, 0] = np.maximum(1.0 - weights.sum(axis=1), 0.0)
-    return keep_largest(weights)
+    return weights
 
 
 def keep_largest(weights: Array) -> Array:

@@ -14,7 +14,7 @@ from scipy.spatial import Delaunay, cKDTree
 
 from twohand500k.conventions import FINGERS, N_FACES, N_VERTICES, TIP_SETS, WRIST_LOOP
 from twohand500k.hand.open_hand import anthropometry as a
-from twohand500k.hand.open_hand.skeleton import WRIST, Digit
+from twohand500k.hand.open_hand.skeleton import WRIST, Digit, Skeleton
 from twohand500k.hand.open_hand.surface import Skin
 from twohand500k.hand.rotations import Array
 
@@ -45,10 +45,7 @@ def _ring_lengths(digit: Digit) -> list[float]:
             second + 2.1 * _SPREAD, end - 10.8, end - 6.0,
         ]  # fmt: skip
     root = 0.56 * first
-    between = 0.5 * (first + second)
     rings = [root, 0.5 * (root + first - _SPREAD), first - _SPREAD, first, first + _SPREAD]
-    if digit.name != "little":
-        rings.append(between + 0.6)
     rings += [second - 0.85 * _SPREAD, second, second + 0.85 * _SPREAD]
     last = end - 5.2
     rings += [0.5 * (rings[-1] + last), last]
@@ -137,8 +134,18 @@ def _inside(polygon: Array, points: Array) -> np.ndarray:
     return Path(polygon).contains_points(points)
 
 
-def _spread(polygon: Array, count: int) -> Array:
-    """`count` points spread evenly over a polygon (Lloyd's relaxation on a fine grid)."""
+def _edge_length(skeleton: Skeleton, points: Array) -> Array:
+    """Wanted edge length (N,) mm: fine about the webs and knuckles, coarse in the flat of the hand."""
+    nearest = np.full(len(points), np.inf)
+    for finger in (1, 2, 3, 4):
+        digit = skeleton.digits[finger]
+        web = digit.at(0.42 * digit.knots[1])
+        nearest = np.minimum(nearest, np.linalg.norm((points - web)[:, [0, 2]], axis=1))
+    return 6.0 + 2.6 * np.clip((nearest - 14.0) / 26.0, 0.0, 1.0)
+
+
+def _spread(skeleton: Skeleton, polygon: Array, count: int) -> Array:
+    """`count` points over a polygon at the wanted spacing (Lloyd's relaxation on a fine grid)."""
     low, high = polygon.min(axis=0), polygon.max(axis=0)
     grid = np.stack(
         np.meshgrid(*(np.arange(lo, hi, 0.8) for lo, hi in zip(low, high, strict=True))), axis=-1
@@ -148,20 +155,22 @@ def _spread(polygon: Array, count: int) -> Array:
     boundary = np.concatenate(
         [np.linspace(p, q, 12, endpoint=False) for p, q in zip(polygon, np.roll(polygon, -1, 0), strict=True)]
     )
-    distance = cKDTree(boundary).query(grid)[0] * 1.0
+    spacing = _edge_length(skeleton, grid[:, [0, 0, 1]])
+    density = spacing**-4
+    distance = cKDTree(boundary).query(grid)[0] / spacing
     for _ in range(count):
         new = int(np.argmax(distance))
         chosen.append(new)
-        distance = np.minimum(distance, np.linalg.norm(grid - grid[new], axis=1))
+        distance = np.minimum(distance, np.linalg.norm(grid - grid[new], axis=1) / spacing)
     points = grid[np.array(chosen[1:])]
     fixed = boundary
     for _ in range(60):
         owner = cKDTree(np.concatenate([points, fixed])).query(grid)[1]
         mine = owner < count
-        total = np.bincount(owner[mine], minlength=count).astype(float)
+        total = np.bincount(owner[mine], weights=density[mine], minlength=count)
         for axis in (0, 1):
-            mean = np.bincount(owner[mine], weights=grid[mine, axis], minlength=count)
-            points[:, axis] = np.where(total > 0, mean / np.maximum(total, 1), points[:, axis])
+            mean = np.bincount(owner[mine], weights=density[mine] * grid[mine, axis], minlength=count)
+            points[:, axis] = np.where(total > 0, mean / np.maximum(total, 1e-12), points[:, axis])
     return points
 
 
@@ -283,7 +292,7 @@ def build_mesh(skin: Skin) -> Mesh:
             f = (p[i][2] - p[loop[8]][2]) / (p[loop[0]][2] - p[loop[8]][2])
             put(int(i), p[i] + np.array([6.0 * f * (1.0 - f), 0.0, 0.0]))
         polygon = np.array(flat)
-        interior = _spread(polygon, count)
+        interior = _spread(skin.skeleton, polygon, count)
         triangles = _triangulate(polygon, interior)
         top = np.stack([interior[:, 0], np.full(count, 60.0 * side), interior[:, 1]], axis=-1)
         new = add(_drop(skin, top, -side))
@@ -356,15 +365,19 @@ def _relax(
     v[ids] = skin.project(v[ids], 10)
     for round_ in range(70):
         faces = _flip(v, faces, free)
-        e = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-        e = np.unique(np.sort(e, axis=1), axis=0)
-        both = np.concatenate([e, e[:, ::-1]])
-        degree = np.bincount(both[:, 0], minlength=len(v)).astype(float)
-        mean = np.stack(
-            [np.bincount(both[:, 0], weights=v[both[:, 1], k], minlength=len(v)) for k in range(3)],
-            axis=-1,
-        ) / degree[:, None]
-        move = 0.5 * (mean - v)[ids]
+        corners = v[faces]
+        area = 0.5 * np.linalg.norm(
+            np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
+        )
+        middle = corners.mean(axis=1)
+        # Each vertex goes to the centroid of its triangles, weighted by how fine they should be.
+        mass = area * _edge_length(skin.skeleton, middle) ** -4
+        total = np.zeros(len(v))
+        mean = np.zeros_like(v)
+        for k in range(3):
+            np.add.at(total, faces[:, k], mass)
+            np.add.at(mean, faces[:, k], mass[:, None] * middle)
+        move = 0.8 * (mean / total[:, None] - v)[ids]
         v[ids] = skin.project(v[ids] + move, 3 if round_ < 69 else 12)
     return v, faces
 
