@@ -1,8 +1,8 @@
 """What the two hands do: the key poses of the take, written as anatomical angles and directions.
 
 Out: `KEYS`, one `Key` per moment, in order. Directions live in each hand's own side's space: x = 0
-is the mirror plane, the right hand stands at negative x, +y is up, +z away from the subject, towards
-the viewer. Angles are degrees here, where a person writes them; `pose_of` makes radians of them.
+is the mirror plane, the right hand stands at negative x, +y is up, +z away from the subject, to the
+viewer. Angles are degrees here, where a person writes them; `pose_of` makes radians of them.
 """
 
 from dataclasses import dataclass
@@ -146,18 +146,22 @@ def _laced(
 _HALF_FINGER_MM = 5.2
 
 
-def _lace(
-    time: float, phase: str, across_mm: float, angle_deg: float, *bend: object, touches: tuple = ()
-) -> Key:
-    right = _laced(across_mm, angle_deg, _HALF_FINGER_MM, *bend)
-    left = _laced(across_mm, angle_deg, -_HALF_FINGER_MM, *bend)
-    return Key(time, phase, right, left, touches)
+Bend = tuple[float, float, float, float, float, tuple[float, float, float, float, float]]
 
 
-_LACE_NEAR = (128, 35, 6, 8, 4, (0, 8, -10, 5, 5))
-_LACE_CROSS = (92, 38, 8, 8, 4, (4, 8, -12, 5, 5))
-_LACE_DEEP = (64, 30, 28, 20, 10, (8, 6, -14, 10, 8))
-_LACE_FOLD = (50, 22, 46, 52, 22, (14, 0, -14, 15, 12))
+def _lace(time: float, phase: str, bend: Bend) -> Key:
+    right, left = (
+        _laced(bend[0], bend[1], shift, bend[2], bend[3], bend[4], bend[5])
+        for shift in (_HALF_FINGER_MM, -_HALF_FINGER_MM)
+    )
+    return Key(time, phase, right, left)
+
+
+# wrist from the mirror plane (mm), angle across it, flexion of the three joints, the thumb
+_LACE_NEAR: Bend = (128, 35, 6, 8, 4, (0, 8, -10, 5, 5))
+_LACE_CROSS: Bend = (92, 38, 8, 8, 4, (4, 8, -12, 5, 5))
+_LACE_DEEP: Bend = (58, 28, 26, 20, 10, (8, 6, -14, 10, 8))
+_LACE_FOLD: Bend = (34, 12, 48, 62, 28, (14, 0, -14, 15, 12))
 
 _FIST = HandKey(
     wrist=(-0.112, 0.004, -0.055), distal=(0.85, 0.2, 0.5), palm=(0.2, -0.95, 0.0),
@@ -166,8 +170,8 @@ _FIST = HandKey(
 )  # fmt: skip
 _COVER = HandKey(
     wrist=(-0.042, -0.05, -0.036), distal=(0.0, 0.85, 0.5), palm=(1.0, 0.0, -0.3),
-    mcp=(38, 42, 44, 46), pip=(34, 36, 36, 36), dip=(14, 15, 15, 15), spread=(4, 0, -3, -6),
-    thumb=(10, 5, -10, 14, 14),
+    mcp=(48, 52, 54, 56), pip=(44, 46, 46, 46), dip=(18, 18, 18, 18), spread=(4, 0, -3, -6),
+    thumb=(14, 12, -14, 16, 16),
 )  # fmt: skip
 _COVER_NEAR = HandKey(
     wrist=(-0.095, -0.055, -0.03), distal=(0.0, 0.85, 0.5), palm=(1.0, 0.0, -0.3),
@@ -203,14 +207,14 @@ KEYS: tuple[Key, ...] = (
     _both(3.0, "steeple", _STEEPLE_NEAR),
     _both(3.4, "steeple", _STEEPLE, *_TIPS),
     _both(4.1, "steeple", _STEEPLE, *_TIPS),
-    _lace(4.7, "interlock", *_LACE_NEAR),
-    _lace(5.3, "interlock", *_LACE_CROSS),
-    _lace(5.7, "interlock", *_LACE_DEEP),
-    _lace(6.3, "interlock", *_LACE_FOLD),
-    _lace(7.1, "interlock", *_LACE_FOLD),
-    _lace(7.6, "interlock", *_LACE_DEEP),
-    _lace(8.0, "interlock", *_LACE_CROSS),
-    _lace(8.5, "interlock", *_LACE_NEAR),
+    _lace(4.7, "interlock", _LACE_NEAR),
+    _lace(5.3, "interlock", _LACE_CROSS),
+    _lace(5.7, "interlock", _LACE_DEEP),
+    _lace(6.3, "interlock", _LACE_FOLD),
+    _lace(7.1, "interlock", _LACE_FOLD),
+    _lace(7.6, "interlock", _LACE_DEEP),
+    _lace(8.0, "interlock", _LACE_CROSS),
+    _lace(8.5, "interlock", _LACE_NEAR),
     Key(9.2, "clasp", _FIST_NEAR, _COVER_NEAR),
     Key(9.8, "clasp", _FIST, _COVER, (Touch(10, 9), Touch(9, 11))),
     Key(10.5, "clasp", _FIST, _COVER, (Touch(10, 9), Touch(9, 11))),

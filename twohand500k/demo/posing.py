@@ -1,12 +1,12 @@
-"""Two hands posed by hand: joint angles, a wrist place and directions, made to touch without overlap.
+"""Two hands posed by hand: angles and places written down, then made to touch without overlap.
 
 In: a `TwoHandPose` that a person wrote down, roughly. Out: the nearest pose in which the named
 bones touch, no two fingers share the same space and every joint is within its limits (`settle`).
 Skin is stood in for by one capsule per bone, as thick as the hand model's skin is there, so a pose
 written once fits whatever hand and shape it is given.
 
-Both hands are written in their own side's space: the left hand's numbers are those of the right hand
-seen in the mirror x = 0. A symmetric pose has the same numbers twice.
+Both hands are written in their own side's space: the left hand's numbers are those of the right
+hand seen in the mirror x = 0. A symmetric pose has the same numbers twice.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from twohand500k.hand.rotations import (
     mirror_points,
 )
 
-# A bone is named by its far joint, 1..20 in the order of the 21 joints; bone k runs from its parent.
+# A bone is named by its far joint, 1..20 in the order of the 21; it runs from that one's parent.
 BONES = np.arange(1, 21)
 _PARENT = np.array(JOINT_PARENTS)[BONES]
 _PHALANGES = np.array([b for b in BONES if (b - 1) % 4 != 0 and b != 2])
@@ -99,7 +99,7 @@ class Body:
         )
 
     def gaps(self, joints: Array) -> Array:
-        """Room between the two hands' bones (..., 20 right, 20 left), metres, negative = overlap."""
+        """Room between the hands' bones (..., 20 right, 20 left), metres, negative = overlap."""
         ends = _capsules(joints, self.radius)
         distance = segment_distance(
             *(end[..., RIGHT, :, None, :] for end in ends),
@@ -131,7 +131,7 @@ def bone_radii(model: HandModel, betas: Array) -> Array:
 
 
 def _capsules(joints: Array, radius: Array) -> tuple[Array, Array]:
-    """Ends (..., 20, 3) of the bones' capsules; a tip's ends where its cap touches the skin point."""
+    """Ends (..., 20, 3) of the bones' capsules; a tip's cap ends at the tip's skin point."""
     start, end = joints[..., _PARENT, :], joints[..., BONES, :].copy()
     tips = np.array(TIP_JOINTS) - 1
     along = end[..., tips, :] - start[..., tips, :]
@@ -141,7 +141,7 @@ def _capsules(joints: Array, radius: Array) -> tuple[Array, Array]:
 
 
 def segment_distance(a0: Array, a1: Array, b0: Array, b1: Array) -> Array:
-    """Distance between segments a0-a1 and b0-b1 (..., 3), broadcast; Ericson 2005, section 5.1.9."""
+    """Distance between segments a0-a1 and b0-b1 (..., 3), broadcast; Ericson 2005, 5.1.9."""
     d1, d2, r = a1 - a0, b1 - b0, a0 - b0
     a = np.einsum("...c,...c->...", d1, d1)
     e = np.einsum("...c,...c->...", d2, d2)
@@ -194,9 +194,7 @@ def settle(
     joint, kind = np.array(_FREE_ANGLES).T
     n_angles = len(joint)
     n_hand = n_angles + 6
-    sigma = np.concatenate(
-        [_SIGMA_ANGLE, np.full(3, _SIGMA_TURN), np.full(3, _SIGMA_WRIST)]
-    )
+    sigma = np.concatenate([_SIGMA_ANGLE, np.full(3, _SIGMA_TURN), np.full(3, _SIGMA_WRIST)])
     low = body.anatomy.limits[joint, kind, 0] + _LIMIT_MARGIN
     high = body.anatomy.limits[joint, kind, 1] - _LIMIT_MARGIN
     base = matrix_from_axis_angle(start.orientation)
@@ -245,4 +243,3 @@ def settle(
         residuals, np.zeros(2 * n_hand), jacobian, method="trf", max_nfev=60, ftol=1e-4, xtol=1e-4
     )
     return posed(solution.x)
-

@@ -54,7 +54,7 @@ def labels() -> tuple[str, ...]:
 
 
 def write_c3d(path: Path, points: Array, fps: float) -> None:
-    """Write points (T, 2, 21, 3) m, NaN = lost, as a C3D file in millimetres, whole or not at all."""
+    """Write points (T, 2, 21, 3) m, NaN = lost, as C3D in millimetres, whole or not at all."""
     file = ezc3d.c3d()
     file["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
     file["parameters"]["POINT"]["RATE"]["value"] = [float(fps)]

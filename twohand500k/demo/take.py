@@ -1,8 +1,8 @@
 """The demo's take: two hands of one subject clap, meet, lace and clasp, as a MoCap room sees them.
 
 In: a pair of hand models and a seed. Out: a `DemoTake`, its truth (MANO parameters, joints) beside
-what the sensor made of it, and two files: `take.c3d` for the toolkit to read, `truth.npz` to compare
-with. The same seed and hand model give the same take.
+what the sensor made of it, and two files: `take.c3d` for the toolkit to read, `truth.npz` to
+compare with. The same seed and hand model give the same take.
 """
 
 import os
@@ -183,7 +183,7 @@ def _insert(
 def _waves(
     frames: Array, shape: tuple[int, ...], hertz: tuple[float, float], rng: np.random.Generator
 ) -> Array:
-    """Smooth noise (T, *shape) of variance 1: five sine waves each, of drawn frequency and phase."""
+    """Smooth noise (T, *shape) of variance 1: five sines each, of drawn frequency and phase."""
     frequency = rng.uniform(*hertz, size=(5, *shape))
     phase = rng.uniform(0, 2 * np.pi, size=(5, *shape))
     time = frames.reshape(-1, 1, *(1 for _ in shape))
@@ -215,9 +215,7 @@ def _in_the_room(
     place = _waves(frames, (3,), (0.05, 0.3), rng) * np.array([0.03, 0.025, 0.03])
     place = place + np.array([0.2, 1.15, 0.4])  # hands at chest height in the room's frame
     R = matrix_from_axis_angle(turn)
-    root = np.stack(
-        [body.hands[side].with_shape(body.betas).rest_joints[0] for side in (0, 1)]
-    )
+    root = np.stack([body.hands[side].with_shape(body.betas).rest_joints[0] for side in (0, 1)])
     wrist = np.einsum("tab,tsb->tsa", R, root + transl) + place[:, None]
     pose = pose.copy()
     pose[:, :, 0] = axis_angle_from_matrix(R[:, None] @ matrix_from_axis_angle(pose[:, :, 0]))

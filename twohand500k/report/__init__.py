@@ -1,6 +1,13 @@
 """Pictures: a CPU ray caster for hands, contact sheets, and fits drawn over their input."""
 
 from twohand500k.report.camera import Camera
+from twohand500k.report.overlay import (
+    FittedFrames,
+    draw_frame,
+    overlay_sheet,
+    pick_moments,
+    skeleton_edges,
+)
 from twohand500k.report.render import BACKDROP, BONES, SKIN, Skeleton, Surface, render_meshes
 from twohand500k.report.sheet import contact_sheet, save_png
 
@@ -9,9 +16,14 @@ __all__ = [
     "BONES",
     "SKIN",
     "Camera",
+    "FittedFrames",
     "Skeleton",
     "Surface",
     "contact_sheet",
+    "draw_frame",
+    "overlay_sheet",
+    "pick_moments",
     "render_meshes",
     "save_png",
+    "skeleton_edges",
 ]

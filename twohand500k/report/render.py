@@ -27,10 +27,8 @@ BONES: tuple[Colour, Colour] = ((0.86, 0.16, 0.24), (0.10, 0.45, 0.88))
 WHITE: Colour = (1.0, 1.0, 1.0)
 BACKDROP: Colour = (0.945, 0.95, 0.955)
 
-_SKY_RAYS = 48
+_SKY_RAYS = 40
 _KEY_RAYS = 4
-_REFINE = 3
-_FAR = 1e3  # metres; beyond any scene of two hands
 _LIFT = 1.5e-4  # metres; a ray starts this far off the surface, clear of float32 self-hits
 
 
@@ -74,7 +72,10 @@ def render_meshes(
     it with strength `see_through` (0 hides it, 1 draws it over the skin). samples: rays per pixel
     along each side. Raises ValueError on vertices that are not finite.
     """
-    meshes = [_prepare(item if isinstance(item, Surface) else Surface(*item)) for item in surfaces]
+    level = 2 if min(size) <= 360 else 3  # finer facets would not show in a small picture
+    meshes = [
+        _prepare(item if isinstance(item, Surface) else Surface(*item), level) for item in surfaces
+    ]
     bones = [_prepare_bones(item) for item in skeletons if np.isfinite(item.points).any()]
     directions = camera.rays(size, samples)
     shape = directions.shape[:2]
@@ -112,7 +113,7 @@ class _Mesh:
     is_skin: bool
 
 
-def _prepare(surface: Surface) -> _Mesh:
+def _prepare(surface: Surface, level: int) -> _Mesh:
     vertices = np.asarray(surface.vertices, dtype=np.float64)
     faces = np.asarray(surface.faces, dtype=np.int64)
     if vertices.ndim != 2 or vertices.shape[1] != 3:
@@ -122,7 +123,7 @@ def _prepare(surface: Surface) -> _Mesh:
     colour = np.broadcast_to(np.asarray(surface.colour, dtype=np.float64), vertices.shape)
     linear = _linear(colour)
     normals = vertex_normals(vertices, faces)
-    points, smooth, fine, parent, bary = refine(vertices, normals, faces, _REFINE)
+    points, smooth, fine, parent, bary = refine(vertices, normals, faces, level)
     carried = np.einsum("pk,pkc->pc", bary, linear[faces[parent]])
     parts = [(points, smooth, carried, fine)]
     for loop in boundary_loops(faces):
@@ -198,7 +199,10 @@ def _draw(
     rays = rays[struck]
     bary = np.stack([1 - u - v, u, v], axis=1)
     corner = faces[face]
-    sky = _sky_light(scene, points, normals, colours, axes)
+    if any(mesh.is_skin for mesh in meshes):
+        sky = _sky_light(scene, points, normals, colours, axes)
+    else:  # a drawing of bones needs no sky
+        sky = np.full_like(points, 0.8)
     position = eye + rays * distance[:, None]
     normal = np.einsum("nk,nkc->nc", bary, normals[corner])
     normal /= np.maximum(np.sqrt(np.einsum("nc,nc->n", normal, normal)), 1e-12)[:, None]

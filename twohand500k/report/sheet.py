@@ -51,15 +51,18 @@ def contact_sheet(
     columns = columns or int(np.ceil(np.sqrt(len(images))))
     rows = -(-len(images) // columns)
     text = max(11, min(18, width // 22))
-    lines = max((label.count("\n") + 1 for label in labels), default=0) if labels else 0
-    caption = int(lines * text * 1.45) + (6 if lines else 0)
+    captions = [0] * rows  # height of each row's captions
+    for k, label in enumerate(labels or ()):
+        if label:
+            height_needed = int((label.count("\n") + 1) * text * 1.45) + 6
+            captions[k // columns] = max(captions[k // columns], height_needed)
     heading = int(text * 2.2) if title else 0
     row_heading = int(text * 1.9) if row_labels else 0
     sheet = Image.new(
         "RGB",
         (
             columns * (width + gap) + gap,
-            heading + rows * (row_heading + height + caption + gap) + gap,
+            heading + rows * (row_heading + height + gap) + sum(captions) + gap,
         ),
         background,
     )
@@ -69,7 +72,7 @@ def contact_sheet(
     for k, image in enumerate(images):
         row, column = divmod(k, columns)
         x = gap + column * (width + gap)
-        y = gap + heading + row * (row_heading + height + caption + gap)
+        y = gap + heading + row * (row_heading + height + gap) + sum(captions[:row])
         if row_labels and column == 0 and row < len(row_labels):
             draw.text((x + 4, y + 2), row_labels[row], fill=_INK, font=_font(text, True))
         y += row_heading
