@@ -199,7 +199,7 @@ def _forward(joints: list[_Joint], values: Array) -> tuple[Array, tuple[str, ...
 
     A joint's position channels stand in place of its OFFSET (as MotionBuilder, Blender and Axis
     Neuron write them). Some exporters write them relative to OFFSET instead: below the root, values
-    nearer to zero than to OFFSET are read so, and noted.
+    near zero beside an OFFSET that is not are read so, and noted.
     """
     n_frames = len(values)
     positions = np.empty((n_frames, len(joints), 3))
@@ -216,7 +216,7 @@ def _forward(joints: list[_Joint], values: Array) -> tuple[Array, tuple[str, ...
         if moved:
             axes, columns = (list(x) for x in zip(*moved, strict=True))
             shift, rest = values[:, columns], step[:, axes]
-            adds = np.median(np.abs(shift).sum(1)) < np.median(np.abs(shift - rest).sum(1))
+            adds = np.median(np.abs(shift).sum(1)) < 0.1 * np.abs(rest[0]).sum()
             if joint.parent >= 0 and adds:
                 relative.append(joint.name)
                 step[:, axes] += shift

@@ -234,7 +234,11 @@ def _no_fit(joint_map: JointMap, hands: list[Hand], names: Sequence[str], path: 
     missing = (
         best.missing
         if best
-        else tuple(e.names[0].replace("{side}", "") for e in joint_map.entries if e.required)
+        else tuple(
+            e.names[0].replace("{side}", joint_map.side_words["right"][0])
+            for e in joint_map.entries
+            if e.required
+        )
     )
     if numbered and not best:
         return (

@@ -82,14 +82,18 @@ def read_takes(
         raise DataError(f"side {side!r} is unknown; use right or left")
     joint_map = None if map is None else load_map(map)
     takes = []
-    for group in _groups(_files([paths] if isinstance(paths, str | Path) else list(paths))):
+    files = _files([paths] if isinstance(paths, str | Path) else list(paths))
+    for group in _groups(files):
         parts = [_read_part(path, joint_map, side, subject) for path in group]
+        parts = [part for part in parts if part.hands]
         sides = [s for part in parts for s in part.hands]
         if len(parts) == 2 and len(set(sides)) < len(sides):
             # Both files hold the same hand: they are two recordings, not two halves of one.
             takes += [_take([part], unit) for part in parts]
-        else:
+        elif parts:
             takes.append(_take(parts, unit))
+    if not takes:
+        raise DataError(f"{files[0]}: holds no {side} hand; its names say the other side")
     return _with_distinct_names(takes)
 
 
@@ -179,8 +183,6 @@ def _read_part(
         if key in whole:
             raise DataError(f"{path}: holds the {named} hand twice, once without saying the side")
         whole[key] = hand
-    if not whole:
-        raise DataError(f"{path}: holds no {side or 'whole'} hand; its names say another side")
     subjects = subject_of(
         [points.names[c] for h in whole.values() for pair in h.columns if pair for c in pair]
     )

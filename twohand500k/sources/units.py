@@ -123,16 +123,16 @@ def find_unit(
     """
     size = measure(points, landmarks)
     length = size.hand_length
-    if not size.proportioned:
-        raise DataError(
-            f"{where}: the segments between its joints are not in a hand's proportions; is the "
-            "joint map or the joint order the right one?"
-        )
     right, left = size.per_side
     if np.isfinite(right) and np.isfinite(left) and not 1 / 1.6 < right / left < 1.6:
         raise DataError(
             f"{where}: the {SIDES[0]} hand is {right:.4g} long and the {SIDES[1]} one {left:.4g}; "
             "are the two in one unit?"
+        )
+    if not size.proportioned:
+        raise DataError(
+            f"{where}: the segments between its joints are not in a hand's proportions; is the "
+            "joint map or the joint order the right one?"
         )
     fitting = [
         name for name, scale in UNITS.items() if _INFERRED_M[0] <= length * scale < _INFERRED_M[1]
