@@ -81,8 +81,8 @@ def random_pair(seed: int = 0) -> HandPair:
 def perturbed(model: HandModel, seed: int = 0) -> HandModel:
     """Another model of the same topology: other proportions, joints, shape space and correctives.
 
-    The template is stretched and bent smoothly by a few millimetres, the shape space is turned
-    within itself, pose correctives are a third stronger, so that parameters mean something else on it.
+    The template is sheared by a few millimetres, the shape space is turned within itself, pose
+    correctives are a third stronger: the same numbers make another hand on it.
     """
     rng = np.random.default_rng(seed)
     stretch = np.diag(1 + np.array([0.03, -0.04, 0.02])) + 0.01 * rng.normal(size=(3, 3))

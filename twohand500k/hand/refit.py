@@ -22,9 +22,15 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
-from twohand500k.conventions import MANO_PARENTS, N_BETAS, N_MANO_JOINTS
-from twohand500k.hand.model import HandModel
-from twohand500k.hand.rotations import Array, axis_angle_from_matrix, matrix_from_axis_angle
+from twohand500k.conventions import LEFT, MANO_PARENTS, N_BETAS, N_MANO_JOINTS, RIGHT
+from twohand500k.hand.model import HandModel, HandPair
+from twohand500k.hand.rotations import (
+    Array,
+    axis_angle_from_matrix,
+    matrix_from_axis_angle,
+    mirror_axis_angle,
+    mirror_points,
+)
 
 # Unknowns of one hand: 16 local rotations, the translation; then the betas it may share.
 _N_POSE = 3 * N_MANO_JOINTS
@@ -69,13 +75,14 @@ def refit(
     betas: ArrayLike,
     transl: ArrayLike,
     *,
-    share_betas: bool = True,
+    known_betas: ArrayLike | None = None,
 ) -> Refit:
     """Parameters on `target` with the skin that these parameters have on `source`.
 
     pose (N, 16, 3) rad relative to the flat hand, betas (N, 10), transl (N, 3) m, all finite.
-    share_betas: hands with equal betas on `source` (one subject) get equal betas on `target`;
-    else every hand finds its own. Raises ValueError for another topology or another side.
+    Hands with equal betas on `source` are one subject's and get equal betas on `target`.
+    known_betas (N, 10): the betas on `target` where they are known already, NaN elsewhere.
+    Raises ValueError for another topology or another side.
     """
     if source.side != target.side:
         raise ValueError(f"a {source.side} hand cannot be refitted to a {target.side} model")
@@ -90,26 +97,28 @@ def refit(
     transl = np.asarray(transl, dtype=np.float64).reshape(n, 3)
     if not (np.isfinite(pose).all() and np.isfinite(betas).all() and np.isfinite(transl).all()):
         raise ValueError("pose, betas and transl must be finite; leave absent hands out")
-    if share_betas:
-        _, group = np.unique(betas, axis=0, return_inverse=True)
-        group = group.reshape(n)
-    else:
-        group = np.arange(n)
+    found = np.full((n, N_BETAS), np.nan)
+    if known_betas is not None:
+        found[:] = known_betas
+    unknown = np.flatnonzero(np.isnan(found).any(axis=1))
 
-    first = _spread(group, _CALIBRATION_HANDS)
+    group = shape_groups(betas)
     parts: list[tuple[np.ndarray, Refit]] = []
-    shape_of_group = np.full((n, N_BETAS), np.nan)
-    for rows in _whole_groups(np.flatnonzero(first), group):
+    calibrated = unknown[spread(group[unknown])]
+    for rows in _whole_groups(calibrated, group):
         part = _solve(source, target, pose[rows], betas[rows], transl[rows], group[rows], None)
+        parts.append((rows, part))
+        shape_of_group = np.full((n, N_BETAS), np.nan)
         shape_of_group[group[rows]] = part.betas
-        parts.append((rows, part))
-    rest = np.flatnonzero(~first)
+        mine = unknown[np.isin(group[unknown], group[rows])]
+        found[mine] = shape_of_group[group[mine]]
+    rest = np.setdiff1d(np.arange(n), calibrated)
     for rows in (rest[i : i + _CHUNK] for i in range(0, len(rest), _CHUNK)):
-        known = shape_of_group[group[rows]]
-        part = _solve(
-            source, target, pose[rows], betas[rows], transl[rows], np.arange(len(rows)), known
-        )
+        each = np.arange(len(rows))
+        part = _solve(source, target, pose[rows], betas[rows], transl[rows], each, found[rows])
         parts.append((rows, part))
+    if not parts:
+        return _nothing(n)
     order = np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable")
     return Refit(
         **{
@@ -119,8 +128,91 @@ def refit(
     )
 
 
-def _spread(group: np.ndarray, most: int) -> np.ndarray:
-    """Mask (N,) of at most `most` hands of every group, evenly spaced in the order given."""
+def refit_pair(
+    source: HandPair,
+    target: HandPair,
+    pose: ArrayLike,
+    betas: ArrayLike,
+    transl: ArrayLike,
+    *,
+    known_betas: ArrayLike | None = None,
+) -> Refit:
+    """`refit` for both sides: pose (N, 2, 16, 3), betas (N, 2, 10), transl (N, 2, 3).
+
+    A hand with NaN in its pose is absent and stays NaN. Where in both models the left hand is the
+    right one's mirror image, left hands are fitted as right ones, so that a subject's two hands
+    keep one shape. Arrays of the result have the leading axes (N, 2).
+    """
+    pose = np.asarray(pose, dtype=np.float64)
+    betas, transl = np.asarray(betas, dtype=np.float64), np.asarray(transl, dtype=np.float64)
+    n = len(pose)
+    known = np.full((n, 2, N_BETAS), np.nan)
+    if known_betas is not None:
+        known[:] = known_betas
+    present = np.isfinite(pose).all(axis=(2, 3))
+    out = _nothing(2 * n)
+    pose, betas, transl, known = (
+        a.reshape(2 * n, *a.shape[2:]) for a in (pose, betas, transl, known)
+    )
+    is_left = np.tile([False, True], n)
+    if is_mirrored(source) and is_mirrored(target):
+        flipped = is_left[:, None]
+        part = np.flatnonzero(present.ravel())
+        pose = np.where(flipped[..., None], mirror_axis_angle(pose), pose)
+        transl = np.where(flipped, mirror_points(transl), transl)
+        _put(out, part, refit(
+            source.right, target.right, pose[part], betas[part], transl[part],
+            known_betas=known[part],
+        ))  # fmt: skip
+        out.pose[is_left] = mirror_axis_angle(out.pose[is_left])
+        out.transl[is_left] = mirror_points(out.transl[is_left])
+    else:
+        for side in (RIGHT, LEFT):
+            part = np.flatnonzero(present.ravel() & (is_left == (side == LEFT)))
+            _put(out, part, refit(
+                source[side], target[side], pose[part], betas[part], transl[part],
+                known_betas=known[part],
+            ))  # fmt: skip
+    return Refit(**{f.name: _by_side(getattr(out, f.name)) for f in fields(Refit)})
+
+
+def is_mirrored(pair: HandPair) -> bool:
+    """Whether the left model is the right one's mirror image, to a nanometre."""
+    image = pair.right.mirrored()
+    return all(
+        np.allclose(getattr(image, f), getattr(pair.left, f), rtol=0, atol=1e-9)
+        for f in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights")
+    )
+
+
+def shape_groups(betas: ArrayLike) -> np.ndarray:
+    """Number (N,) of the shape that each of betas (N, 10) has: equal betas, equal number."""
+    _, group = np.unique(np.asarray(betas), axis=0, return_inverse=True)
+    return group.reshape(-1)
+
+
+def _nothing(n: int) -> Refit:
+    nan = np.nan
+    return Refit(
+        np.full((n, N_MANO_JOINTS, 3), nan), np.full((n, N_BETAS), nan), np.full((n, 3), nan),
+        np.full(n, nan), np.full(n, nan), np.zeros(n, dtype=np.bool_),
+    )  # fmt: skip
+
+
+def _put(out: Refit, rows: np.ndarray, part: Refit) -> None:
+    for f in fields(Refit):
+        getattr(out, f.name)[rows] = getattr(part, f.name)
+
+
+def _by_side(array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1, 2, *array.shape[1:])
+
+
+def spread(group: np.ndarray, most: int = _CALIBRATION_HANDS) -> np.ndarray:
+    """Mask (N,) of at most `most` hands of every group, evenly spaced in the order given.
+
+    These are the hands that a group's shape is found from; the rest are fitted with it known.
+    """
     order = np.argsort(group, kind="stable")
     _, start, size = np.unique(group[order], return_index=True, return_counts=True)
     place = np.arange(len(group)) - np.repeat(start, size)
@@ -203,12 +295,13 @@ def _step(
     H: Array, g: Array, b: Array, group: np.ndarray, damping: Array, free: int
 ) -> tuple[Array, Array]:
     """One damped step (n, 51 + free) of every hand, and the squared skin motion of every group."""
+    step = np.empty_like(g)
     n_groups = len(damping)
     diagonal = np.arange(_N_OWN)
     own = H[:, :_N_OWN, :_N_OWN].copy()
     own[:, diagonal, diagonal] *= 1 + damping[group][:, None]
     if not free:
-        step = np.linalg.solve(own, -g[..., None])[..., 0]
+        step[:] = np.linalg.solve(own, -g[..., None])[..., 0]
     else:
         cross = H[:, :_N_OWN, _N_OWN:]
         solved = np.linalg.solve(own, np.concatenate([g[:, :_N_OWN, None], cross], axis=2))
@@ -227,8 +320,9 @@ def _step(
         some = np.zeros((n_groups, free))
         some[group] = pull * b
         shared_step = np.linalg.solve(shared, -(slope + some)[..., None])[..., 0]
-        follow = -solved[:, :, 0] - np.einsum("npb,nb->np", solved[:, :, 1:], shared_step[group])
-        step = np.concatenate([follow, shared_step[group]], axis=1)
+        follow = np.einsum("npb,nb->np", solved[:, :, 1:], shared_step[group])
+        step[:, :_N_OWN] = -solved[:, :, 0] - follow
+        step[:, _N_OWN:] = shared_step[group]
     motion_sq = np.zeros(n_groups)
     np.add.at(motion_sq, group, np.einsum("ni,nij,nj->n", step, H, step, optimize=True))
     return step, motion_sq
