@@ -30,6 +30,7 @@ from twohand500k.hand.rotations import (
     matrix_from_axis_angle,
     mirror_axis_angle,
     mirror_points,
+    skew,
 )
 
 # Unknowns of one hand: 16 local rotations, the translation; then the betas it may share.
@@ -45,7 +46,6 @@ _MAX_STEPS = 60
 _CALIBRATION_HANDS = 24
 _CHUNK = 192
 
-_PARENTS = np.array(MANO_PARENTS)
 # _BELOW[k, j]: joint j moves with joint k.
 _BELOW = np.eye(N_MANO_JOINTS, dtype=np.bool_)
 for _joint in range(1, N_MANO_JOINTS):
@@ -259,8 +259,7 @@ def _solve(
     b = np.zeros((n, N_BETAS)) if known_betas is None else known_betas.copy()
     t = transl + shaped.rest_joints[:, 0] - target.with_shape(b).rest_joints[:, 0]
     free = N_BETAS if known_betas is None else 0
-    arrays = _Arrays.of(target)
-    H, g, cost = _normal_equations(arrays, R, b, t, goal, free)
+    H, g, cost = _normal_equations(target, R, b, t, goal, free)
 
     damping = np.full(n_groups, 1e-4)
     done = np.zeros(n_groups, dtype=np.bool_)
@@ -272,7 +271,7 @@ def _solve(
         R_new = matrix_from_axis_angle(step[:, :_N_POSE].reshape(-1, N_MANO_JOINTS, 3)) @ R[rows]
         t_new = t[rows] + step[:, _N_POSE:_N_OWN]
         b_new = b[rows] + (step[:, _N_OWN:] if free else 0.0)
-        H_new, g_new, cost_new = _normal_equations(arrays, R_new, b_new, t_new, goal[rows], free)
+        H_new, g_new, cost_new = _normal_equations(target, R_new, b_new, t_new, goal[rows], free)
         old = _group_cost(cost[rows], b[rows], group[rows], n_groups, free)
         new = _group_cost(cost_new, b_new, group[rows], n_groups, free)
         better = new < old
@@ -335,160 +334,152 @@ def _group_cost(cost: Array, b: Array, group: np.ndarray, n_groups: int, free: i
     return pull + np.bincount(group, cost, minlength=n_groups)
 
 
-class _Arrays(NamedTuple):
+class _Model(NamedTuple):
     """A model's arrays as the compiled code takes them, C-contiguous."""
 
     v_template: Array
     shapedirs: Array
     posedirs: Array
-    J_template: Array
-    J_shapedirs: Array
     weights: Array
 
     @staticmethod
-    def of(model: HandModel) -> "_Arrays":
-        return _Arrays(*(np.ascontiguousarray(getattr(model, name)) for name in _Arrays._fields))
+    def of(model: HandModel) -> "_Model":
+        return _Model(*(np.ascontiguousarray(getattr(model, name)) for name in _Model._fields))
 
 
-@numba.njit(cache=True, nogil=True)
-def _normal_equations(arrays, R, betas, transl, goal, free):
+class _Chain(NamedTuple):
+    """What the skin needs to know of n posed chains, and of their changes.
+
+    G (n, 16, 3, 3) world rotations; origin (n, 16, 3) joints in the world; axes (n, 16, 3, 3) the
+    world axes that omega_k turns about (the parent's rotation); offset (n, 16, 3), so that joint j
+    carries a rest point q to G_j q + offset_j, and its change with betas offset_b (n, 16, 3, 10);
+    feature (n, 135) of the pose correctives and its change with omega_k (n, 15, 9, 3).
+    """
+
+    G: Array
+    origin: Array
+    axes: Array
+    offset: Array
+    offset_b: Array
+    feature: Array
+    change: Array
+
+    @staticmethod
+    def of(model: HandModel, R: Array, b: Array, t: Array) -> "_Chain":
+        n = len(R)
+        rest = model.with_shape(b).rest_joints
+        rest_b = np.broadcast_to(model.J_shapedirs, (n, N_MANO_JOINTS, 3, N_BETAS))
+        G, axes = np.empty_like(R), np.empty_like(R)
+        origin, origin_b = np.empty((n, N_MANO_JOINTS, 3)), np.empty_like(rest_b)
+        G[:, 0], axes[:, 0] = R[:, 0], np.eye(3)
+        origin[:, 0], origin_b[:, 0] = rest[:, 0] + t, rest_b[:, 0]
+        for j in range(1, N_MANO_JOINTS):
+            p = MANO_PARENTS[j]
+            axes[:, j] = G[:, p]
+            G[:, j] = G[:, p] @ R[:, j]
+            bone, bone_b = rest[:, j] - rest[:, p], rest_b[:, j] - rest_b[:, p]
+            origin[:, j] = origin[:, p] + (G[:, p] @ bone[..., None])[..., 0]
+            origin_b[:, j] = origin_b[:, p] + G[:, p] @ bone_b
+        # d vec(R) / d omega_c = vec(skew(e_c) R)
+        change = (skew(np.eye(3)) @ R[:, 1:, None]).reshape(n, N_MANO_JOINTS - 1, 3, 9)
+        return _Chain(
+            G,
+            origin,
+            axes,
+            origin - (G @ rest[..., None])[..., 0],
+            origin_b - G @ rest_b,
+            (R[:, 1:] - np.eye(3)).reshape(n, -1),
+            np.ascontiguousarray(np.swapaxes(change, 2, 3)),
+        )
+
+
+def _normal_equations(
+    model: HandModel, R: Array, b: Array, t: Array, goal: Array, free: int
+) -> tuple[Array, Array, Array]:
     """Sums of squares of the skin's distance: H (n, P, P), g (n, P), cost (n,), P = 51 + free."""
-    n, n_vertices, size = len(R), len(arrays.v_template), 51 + free
-    H, g, cost = np.empty((n, size, size)), np.empty((n, size)), np.empty(n)
-    jacobian = np.empty((3 * n_vertices, size))
-    residual = np.empty(3 * n_vertices)
-    for hand in range(n):
-        _jacobian(arrays, R[hand], betas[hand], transl[hand], goal[hand], jacobian, residual)
-        transposed = np.ascontiguousarray(jacobian.T)
-        H[hand] = np.dot(transposed, jacobian)
-        g[hand] = np.dot(transposed, residual)
-        cost[hand] = np.dot(residual, residual)
+    arrays, chain = _Model.of(model), _Chain.of(model, R, b, t)
+    size = _N_OWN + free
+    H, g, cost = np.empty((len(R), size, size)), np.empty((len(R), size)), np.empty(len(R))
+    jacobian = np.empty((goal.shape[1], 3, size))
+    residual = np.empty(goal.shape[1:])
+    flat = jacobian.reshape(-1, size)
+    for hand in range(len(R)):
+        one = _Chain(*(array[hand] for array in chain))
+        _skin_and_change(arrays, one, b[hand], jacobian, residual)
+        residual -= goal[hand]
+        H[hand] = flat.T @ flat
+        g[hand] = flat.T @ residual.ravel()
+        cost[hand] = np.sum(residual * residual)
     return H, g, cost
 
 
 @numba.njit(cache=True, nogil=True)
-def _jacobian(arrays, R, betas, transl, goal, jacobian, residual):
-    """Skin minus goal (3V,) and its derivatives (3V, 51 or 61) at one hand's parameters.
+def _skin_and_change(model, chain, betas, jacobian, skin):
+    """Skin (V, 3) of one hand and its derivatives (V, 3, 51 or 61), written into the last two.
 
     Columns: omega of R_k <- exp(omega) R_k for k = 0..15, transl, betas if there is room for them.
     """
-    v_template, shapedirs, posedirs = arrays.v_template, arrays.shapedirs, arrays.posedirs
-    J_template, J_shapedirs, weights = arrays.J_template, arrays.J_shapedirs, arrays.weights
-    n_joints, n_vertices = 16, len(v_template)
-    free = jacobian.shape[1] - 51
-    # Chain: G_j rotation, origin of joint j in the world, and its change with betas.
-    rest = J_template.copy()
-    for j in range(n_joints):
-        for c in range(3):
-            for m in range(10):
-                rest[j, c] += J_shapedirs[j, c, m] * betas[m]
-    G = np.empty((n_joints, 3, 3))
-    origin = np.empty((n_joints, 3))
-    origin_b = np.empty((n_joints, 3, 10))
-    # World axes of omega_k: the parent's rotation.
-    axes = np.empty((n_joints, 3, 3))
-    for j in range(n_joints):
-        if j == 0:
-            G[0] = R[0]
-            origin[0] = rest[0] + transl
-            origin_b[0] = J_shapedirs[0]
-            axes[0] = np.eye(3)
-        else:
-            p = _PARENTS[j]
-            axes[j] = G[p]
-            G[j] = np.dot(G[p], R[j])
-            origin[j] = origin[p] + np.dot(G[p], rest[j] - rest[p])
-            origin_b[j] = origin_b[p] + np.dot(G[p], J_shapedirs[j] - J_shapedirs[p])
-    # x = sum_j w_j (G_j q + offset_j), offset_j = origin_j - G_j rest_j, q the rest vertex.
-    offset = np.empty((n_joints, 3))
-    offset_b = np.empty((n_joints, 3, 10))
-    for j in range(n_joints):
-        offset[j] = origin[j] - np.dot(G[j], rest[j])
-        offset_b[j] = origin_b[j] - np.dot(G[j], J_shapedirs[j])
-    # Pose feature vec(R_k - I) and its change D_k = vec(skew(e_c) R_k), columns c.
-    feature = np.empty(135)
-    change = np.empty((15, 9, 3))
-    for k in range(1, n_joints):
-        for r in range(3):
-            for c in range(3):
-                at = 3 * r + c
-                feature[9 * (k - 1) + at] = R[k, r, c] - (1.0 if r == c else 0.0)
-                # Row r of skew(e) R: e x R[:, c], component r.
-                s, u = (r + 1) % 3, (r + 2) % 3
-                change[k - 1, at, r] = 0.0
-                change[k - 1, at, s] = R[k, u, c]
-                change[k - 1, at, u] = -R[k, s, c]
-    q = np.empty(3)
-    A = np.empty((3, 3))
-    B = np.empty((3, 3))
+    n_joints, free = 16, jacobian.shape[2] - 51
+    G, offset, weights = chain.G, chain.offset, model.weights
+    q, lever = np.empty(3), np.empty(3)
+    A, B = np.empty((3, 3)), np.empty((3, 3))
     placed = np.empty((n_joints, 3))
-    weighted = np.empty(3)
-    lever = np.empty(3)
-    for v in range(n_vertices):
-        for c in range(3):
-            value = v_template[v, c]
+    for v in range(len(skin)):
+        for r in range(3):
+            q[r] = model.v_template[v, r]
             for m in range(10):
-                value += shapedirs[v, c, m] * betas[m]
+                q[r] += model.shapedirs[v, r, m] * betas[m]
             for m in range(135):
-                value += posedirs[v, c, m] * feature[m]
-            q[c] = value
-        A[:] = 0.0
-        x0 = x1 = x2 = 0.0
+                q[r] += model.posedirs[v, r, m] * chain.feature[m]
+        for r in range(3):
+            skin[v, r] = 0.0
+            for c in range(3):
+                A[r, c] = 0.0
+        total = 0.0
         for j in range(n_joints):
             w = weights[v, j]
-            for c in range(3):
-                placed[j, c] = (
-                    G[j, c, 0] * q[0] + G[j, c, 1] * q[1] + G[j, c, 2] * q[2] + offset[j, c]
+            total += w
+            for r in range(3):
+                placed[j, r] = (
+                    G[j, r, 0] * q[0] + G[j, r, 1] * q[1] + G[j, r, 2] * q[2] + offset[j, r]
                 )
-                for d in range(3):
-                    A[c, d] += w * G[j, c, d]
-            x0 += w * placed[j, 0]
-            x1 += w * placed[j, 1]
-            x2 += w * placed[j, 2]
-        residual[3 * v] = x0 - goal[v, 0]
-        residual[3 * v + 1] = x1 - goal[v, 1]
-        residual[3 * v + 2] = x2 - goal[v, 2]
-        total = 0.0
+                skin[v, r] += w * placed[j, r]
+                for c in range(3):
+                    A[r, c] += w * G[j, r, c]
         for k in range(n_joints):
-            total += weights[v, k]
-            # Everything below joint k turns about its origin.
-            lever[:] = 0.0
+            # Everything below joint k turns about its origin: axis x lever.
+            lever[0] = lever[1] = lever[2] = 0.0
             for j in range(k, n_joints):
                 w = weights[v, j]
                 if w != 0.0 and _BELOW[k, j]:
-                    for c in range(3):
-                        lever[c] += w * (placed[j, c] - origin[k, c])
+                    for r in range(3):
+                        lever[r] += w * (placed[j, r] - chain.origin[k, r])
             for c in range(3):
-                e0, e1, e2 = axes[k, 0, c], axes[k, 1, c], axes[k, 2, c]
-                weighted[0] = e1 * lever[2] - e2 * lever[1]
-                weighted[1] = e2 * lever[0] - e0 * lever[2]
-                weighted[2] = e0 * lever[1] - e1 * lever[0]
-                for r in range(3):
-                    jacobian[3 * v + r, 3 * k + c] = weighted[r]
-            if k > 0:
-                # Pose correctives: A (posedirs_k D_k).
-                for r in range(3):
-                    for c in range(3):
-                        value = 0.0
-                        for m in range(9):
-                            value += posedirs[v, r, 9 * (k - 1) + m] * change[k - 1, m, c]
-                        B[r, c] = value
-                for r in range(3):
-                    for c in range(3):
-                        jacobian[3 * v + r, 3 * k + c] += (
-                            A[r, 0] * B[0, c] + A[r, 1] * B[1, c] + A[r, 2] * B[2, c]
-                        )
+                e0, e1, e2 = chain.axes[k, 0, c], chain.axes[k, 1, c], chain.axes[k, 2, c]
+                jacobian[v, 0, 3 * k + c] = e1 * lever[2] - e2 * lever[1]
+                jacobian[v, 1, 3 * k + c] = e2 * lever[0] - e0 * lever[2]
+                jacobian[v, 2, 3 * k + c] = e0 * lever[1] - e1 * lever[0]
+            if k == 0:
+                continue
+            # Pose correctives: A posedirs_k change_k.
+            for r in range(3):
+                for c in range(3):
+                    B[r, c] = 0.0
+                    for m in range(9):
+                        B[r, c] += model.posedirs[v, r, 9 * k - 9 + m] * chain.change[k - 1, m, c]
+            for r in range(3):
+                for c in range(3):
+                    jacobian[v, r, 3 * k + c] += (
+                        A[r, 0] * B[0, c] + A[r, 1] * B[1, c] + A[r, 2] * B[2, c]
+                    )
         for r in range(3):
             for c in range(3):
-                jacobian[3 * v + r, 48 + c] = total if r == c else 0.0
-        if free:
-            for r in range(3):
-                for m in range(10):
-                    value = 0.0
-                    for c in range(3):
-                        value += A[r, c] * shapedirs[v, c, m]
-                    for j in range(n_joints):
-                        w = weights[v, j]
-                        if w != 0.0:
-                            value += w * offset_b[j, r, m]
-                    jacobian[3 * v + r, 51 + m] = value
+                jacobian[v, r, 48 + c] = total if r == c else 0.0
+            for m in range(free):
+                value = 0.0
+                for c in range(3):
+                    value += A[r, c] * model.shapedirs[v, c, m]
+                for j in range(n_joints):
+                    if weights[v, j] != 0.0:
+                        value += weights[v, j] * chain.offset_b[j, r, m]
+                jacobian[v, r, 51 + m] = value
