@@ -458,7 +458,7 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
 
 def _ids_of(path: Path) -> list[str]:
     with open_shard(path) as shard:
-        return decode("sample_id", read_dataset(path, shard["sample_id"])).tolist()
+        return decode("sample_id", read_dataset(shard["sample_id"])).tolist()
 
 
 def _counts_per_source(markers: Sequence[Marker]) -> dict[str, dict[str, int]]:

@@ -164,7 +164,7 @@ class Dataset:
         with open_shard(file_path) as file:
             if path not in file:
                 raise DataError(f"{file_path} has no dataset {path}")
-            stored: Stored = read_dataset(file_path, file[path], rows)
+            stored: Stored = read_dataset(file[path], rows)
         return decode(path, stored)
 
     def _check_root(self, path: Path, root: dict[str, Any]) -> None:

@@ -208,6 +208,14 @@ def _check_presence(
 
 
 def _check_ranges(stored: Mapping[str, Stored], file: str, report: _ShardReport) -> None:
+    middle = stored["joints"].array[:, :, [0, 9, 10, 11, 12]].astype(np.float64)
+    length = np.linalg.norm(np.diff(middle, axis=2), axis=-1).sum(axis=-1)
+    for row, side in np.argwhere((length < HAND_LENGTH_M[0]) | (length > HAND_LENGTH_M[1])):
+        what = (
+            f"the {SIDES[side]} hand is {length[row, side]:.4g} m from wrist to middle fingertip, "
+            f"outside [{HAND_LENGTH_M[0]}, {HAND_LENGTH_M[1]}]: wrong unit?"
+        )
+        report.fault("ranges", Fault(what, file, "joints", int(row)))
     for path, low, high, unit in _RANGES:
         values = stored[path].array.astype(np.float64)
         if path in _AXIS_ANGLES:
@@ -218,14 +226,6 @@ def _check_ranges(stored: Mapping[str, Stored], file: str, report: _ShardReport)
             worst = values[row][outside[row]][0]
             what = f"{worst:.4g} {unit}".strip() + f" is outside [{low:.4g}, {high:.4g}]"
             report.fault("ranges", Fault(what, file, path, int(row)))
-    middle = stored["joints"].array[:, :, [0, 9, 10, 11, 12]].astype(np.float64)
-    length = np.linalg.norm(np.diff(middle, axis=2), axis=-1).sum(axis=-1)
-    for row, side in np.argwhere((length < HAND_LENGTH_M[0]) | (length > HAND_LENGTH_M[1])):
-        what = (
-            f"the {SIDES[side]} hand is {length[row, side]:.4g} m from wrist to middle fingertip, "
-            f"outside [{HAND_LENGTH_M[0]}, {HAND_LENGTH_M[1]}]: wrong unit?"
-        )
-        report.fault("ranges", Fault(what, file, "joints", int(row)))
 
 
 def _same_model(index: Index, hands: HandPair) -> bool:
@@ -243,22 +243,22 @@ def _check_joints(
     report: _ShardReport,
 ) -> None:
     for side in range(len(SIDES)):
-        rows = np.flatnonzero(present[:, side])
+        paths = ("mano/pose", "mano/betas", "mano/transl", "joints")
+        # A hand with NaN is a fault of presence already.
+        finite = [np.isfinite(stored[p].array[:, side]).reshape(len(present), -1) for p in paths]
+        rows = np.flatnonzero(present[:, side] & np.all(np.hstack(finite), axis=1))
         pose, betas, transl, joints = (
-            stored[path].array[rows, side].astype(np.float64)
-            for path in ("mano/pose", "mano/betas", "mano/transl", "joints")
+            stored[path].array[rows, side].astype(np.float64) for path in paths
         )
         expected = hands[side].with_shape(betas).with_pose(pose, transl).joints
         distance = np.abs(expected - joints).max(axis=-1)
         size = np.maximum(np.abs(joints).max(axis=(1, 2)), np.abs(transl).max(axis=-1))
         ulp = np.finfo(np.float32).eps * size
-        wrong = ~(distance.max(axis=-1) <= JOINT_TOLERANCE_M + JOINT_TOLERANCE_ULPS * ulp)
+        wrong = distance.max(axis=-1) > JOINT_TOLERANCE_M + JOINT_TOLERANCE_ULPS * ulp
         if len(rows):
-            report.joint_error = max(report.joint_error, float(np.nanmax(distance, initial=0.0)))
+            report.joint_error = max(report.joint_error, float(distance.max()))
         for i in np.flatnonzero(wrong):
             row = int(rows[i])
-            if np.isnan(distance[i]).any():
-                continue  # already a fault of presence
             joint = int(distance[i].argmax())
             what = (
                 f"the {SIDES[side]} hand's {JOINT_NAMES[joint]} is "
@@ -290,7 +290,8 @@ def _likely_cause(stored: Mapping[str, Stored], hands: HandPair, row: int, side:
 
     mine = joints_of(hands[side], side)
     other = 1 - side
-    if close(joints_of(hands[side], other), joints) or close(joints_of(hands[other], side), joints):
+    crossed = ((hands[other], other), (hands[side], other), (hands[other], side))
+    if any(close(joints_of(model, s), joints) for model, s in crossed):
         return "right and left are swapped"
     if close(1e3 * mine, joints) or np.allclose(1e3 * mine, joints, rtol=1e-3):
         return "the joints are in millimetres"
@@ -318,7 +319,8 @@ def _check_limits(
 ) -> None:
     told = stored["quality/limit_violation"].array.astype(np.float64)
     for side in range(len(SIDES)):
-        rows = np.flatnonzero(present[:, side] & ~np.isnan(told[:, side]))
+        finite = np.isfinite(stored["mano/pose"].array[:, side]).all(axis=(1, 2))
+        rows = np.flatnonzero(present[:, side] & finite & np.isfinite(told[:, side]))
         if not len(rows):
             continue
         anatomy = Anatomy.of(hands[side])
@@ -326,7 +328,7 @@ def _check_limits(
         excess = anatomy.limit_excess(anatomy.angles_from_pose(pose)).max(axis=(-2, -1))
         difference = np.abs(excess - told[rows, side])
         report.limits_checked += len(rows)
-        report.limit_error = max(report.limit_error, float(np.nanmax(difference, initial=0.0)))
+        report.limit_error = max(report.limit_error, float(difference.max()))
         for i in np.flatnonzero(difference > LIMIT_TOLERANCE_RAD):
             what = (
                 f"the {SIDES[side]} hand exceeds the limits by {excess[i]:.6g} rad, "
