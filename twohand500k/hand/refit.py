@@ -353,7 +353,7 @@ class _Chain(NamedTuple):
     G (n, 16, 3, 3) world rotations; origin (n, 16, 3) joints in the world; axes (n, 16, 3, 3) the
     world axes that omega_k turns about (the parent's rotation); offset (n, 16, 3), so that joint j
     carries a rest point q to G_j q + offset_j, and its change with betas offset_b (n, 16, 3, 10);
-    feature (n, 135) of the pose correctives and its change with omega_k (n, 15, 9, 3).
+    feature (n, 135) of the pose correctives and its change with omega_k (n, 15, 3, 9).
     """
 
     G: Array
@@ -389,7 +389,7 @@ class _Chain(NamedTuple):
             origin - (G @ rest[..., None])[..., 0],
             origin_b - G @ rest_b,
             (R[:, 1:] - np.eye(3)).reshape(n, -1),
-            np.ascontiguousarray(np.swapaxes(change, 2, 3)),
+            change,
         )
 
 
@@ -413,7 +413,8 @@ def _normal_equations(
     return H, g, cost
 
 
-@numba.njit(cache=True, nogil=True)
+# Sums may be reordered into vector instructions; nothing else about the numbers is assumed.
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _skin_and_change(model, chain, betas, jacobian, skin):
     """Skin (V, 3) of one hand and its derivatives (V, 3, 51 or 61), written into the last two.
 
@@ -466,7 +467,7 @@ def _skin_and_change(model, chain, betas, jacobian, skin):
                 for c in range(3):
                     B[r, c] = 0.0
                     for m in range(9):
-                        B[r, c] += model.posedirs[v, r, 9 * k - 9 + m] * chain.change[k - 1, m, c]
+                        B[r, c] += model.posedirs[v, r, 9 * k - 9 + m] * chain.change[k - 1, c, m]
             for r in range(3):
                 for c in range(3):
                     jacobian[v, r, 3 * k + c] += (
