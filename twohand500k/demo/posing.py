@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numba import njit
 from scipy.optimize import least_squares
 
 from twohand500k.conventions import JOINT_PARENTS, LEFT, MANO_CARRIER, RIGHT, TIP_JOINTS
@@ -141,27 +142,39 @@ def _capsules(joints: Array, radius: Array) -> tuple[Array, Array]:
 
 
 def segment_distance(a0: Array, a1: Array, b0: Array, b1: Array) -> Array:
-    """Distance between segments a0-a1 and b0-b1 (..., 3), broadcast; Ericson 2005, 5.1.9."""
-    d1, d2, r = a1 - a0, b1 - b0, a0 - b0
-    a = np.einsum("...c,...c->...", d1, d1)
-    e = np.einsum("...c,...c->...", d2, d2)
-    b = np.einsum("...c,...c->...", d1, d2)
-    c = np.einsum("...c,...c->...", d1, r)
-    f = np.einsum("...c,...c->...", d2, r)
-    tiny = 1e-14
-    denominator = a * e - b * b
-    s = np.clip(
-        np.where(denominator > tiny * 1e-3, (b * f - c * e) / np.maximum(denominator, 1e-30), 0.5),
-        0,
-        1,
-    )
-    t = np.where(e > tiny, (b * s + f) / np.maximum(e, tiny), 0.0)
-    clamped = np.clip(t, 0, 1)
-    s = np.where(
-        (t != clamped) & (a > tiny), np.clip((b * clamped - c) / np.maximum(a, tiny), 0, 1), s
-    )
-    gap = r + d1 * s[..., None] - d2 * clamped[..., None]
-    return np.sqrt(np.einsum("...c,...c->...", gap, gap))
+    """Distance between segments a0-a1 and b0-b1, (..., 3) each, broadcast; a point is a segment."""
+    shape = np.broadcast_shapes(a0.shape, a1.shape, b0.shape, b1.shape)
+    ends = [np.broadcast_to(end, shape).reshape(-1, 3) for end in (a0, a1, b0, b1)]
+    return _segment_distances(*ends).reshape(shape[:-1])
+
+
+@njit(cache=True)
+def _segment_distances(a0: Array, a1: Array, b0: Array, b1: Array) -> Array:
+    """Closest points of two segments, Ericson, Real-Time Collision Detection, 2005, 5.1.9."""
+    out = np.empty(len(a0))
+    for n in range(len(a0)):
+        a = b = c = e = f = 0.0
+        for k in range(3):
+            d1, d2, r = a1[n, k] - a0[n, k], b1[n, k] - b0[n, k], a0[n, k] - b0[n, k]
+            a += d1 * d1
+            b += d1 * d2
+            c += d1 * r
+            e += d2 * d2
+            f += d2 * r
+        s = 0.0
+        denominator = a * e - b * b
+        if denominator > 1e-12 * a * e:  # else parallel, or one of them a point: any s will do
+            s = min(max((b * f - c * e) / denominator, 0.0), 1.0)
+        t = (b * s + f) / e if e > 0.0 else 0.0
+        clamped = min(max(t, 0.0), 1.0)
+        if a > 0.0 and (t != clamped or e == 0.0):
+            s = min(max((b * clamped - c) / a, 0.0), 1.0)
+        total = 0.0
+        for k in range(3):
+            gap = a0[n, k] + s * (a1[n, k] - a0[n, k]) - b0[n, k] - clamped * (b1[n, k] - b0[n, k])
+            total += gap * gap
+        out[n] = np.sqrt(total)
+    return out
 
 
 @dataclass(frozen=True)
@@ -240,6 +253,6 @@ def settle(
         return ((moved[1:] - moved[0]) / h).T
 
     solution = least_squares(
-        residuals, np.zeros(2 * n_hand), jacobian, method="trf", max_nfev=60, ftol=1e-4, xtol=1e-4
+        residuals, np.zeros(2 * n_hand), jacobian, method="trf", max_nfev=60, ftol=1e-3, xtol=1e-3
     )
     return posed(solution.x)

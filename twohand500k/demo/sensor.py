@@ -15,6 +15,8 @@ import numpy as np
 from twohand500k.conventions import JOINT_NAMES, N_JOINTS, SIDES
 from twohand500k.hand.rotations import Array
 
+FIRST_FRAME = 1  # C3D counts frames from 1
+
 
 @dataclass(frozen=True)
 class Sensor:
