@@ -32,13 +32,13 @@ DEPTH_MM: Final[dict[str, tuple[float, float]]] = {
 # Knuckles (MCP) and the thumb's carpometacarpal joint from the wrist joint: distal, dorsal, radial.
 KNUCKLE_MM: Final[dict[str, tuple[float, float, float]]] = {
     "thumb": (23.0, -9.0, 23.0),
-    "index": (92.5, 1.0, 25.0),
+    "index": (92.5, 1.0, 25.7),
     "middle": (94.0, 3.0, 3.0),
-    "ring": (88.0, 1.5, -17.0),
-    "little": (79.5, -2.0, -35.0),
+    "ring": (88.0, 1.5, -17.6),
+    "little": (79.5, -2.0, -36.4),
 }
 # Direction of each ray at rest: towards the thumb's side, towards the palm. Degrees.
-SPREAD_DEG: Final = {"thumb": 40.0, "index": 6.5, "middle": 0.5, "ring": -6.5, "little": -16.0}
+SPREAD_DEG: Final = {"thumb": 40.0, "index": 7.0, "middle": 0.5, "ring": -7.0, "little": -17.0}
 SLOPE_DEG: Final = {"thumb": 15.0, "index": 2.0, "middle": 3.0, "ring": 2.5, "little": 1.0}
 
 WRIST_BREADTH_MM: Final = 58.0

@@ -16,7 +16,7 @@ MOST_WEIGHTS = 4
 # Flexion the creases are made for: base, middle, end joint of a finger; thumb CMC, MCP, IP. Degrees.
 FINGER_FLEXION_DEG = (100.0, 112.0, 100.0)
 THUMB_FLEXION_DEG = (60.0, 88.0, 105.0)
-DIFFUSION_STEPS = 3
+DIFFUSION_STEPS = 5
 DORSAL_SHARE = 0.55  # width of a ramp on the dorsal side relative to the palmar side
 
 

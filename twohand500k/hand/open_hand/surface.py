@@ -104,7 +104,7 @@ def _digit_ray(digit: Digit) -> Ray:
     else:
         s = [-0.3 * first, 0.0, 0.45 * first, 0.72 * first, first, 0.5 * (first + second), second,
              0.5 * (second + end), end - 6.0]  # fmt: skip
-        breadth = [1.02 * b1, 1.06 * b1, 0.99 * b1, 0.96 * b1, b1, 0.5 * (b1 + b2) * 0.96, b2,
+        breadth = [1.02 * b1, 1.06 * b1, 0.97 * b1, 0.95 * b1, b1, 0.5 * (b1 + b2) * 0.96, b2,
                    0.97 * b2, 0.84 * b2]  # fmt: skip
         top = [1.0 * d1, 1.15 * d1, 0.95 * d1, 0.86 * d1, 1.0 * d1, 0.5 * (d1 + d2) * 0.86,
                0.98 * d2, 0.84 * d2, 0.66 * d2]  # fmt: skip
@@ -138,7 +138,7 @@ class Skin:
     def __call__(self, p: Array) -> Array:
         palm = self.palm(p)
         joined = [
-            smooth_min(palm, ray(p), 16.0 if finger == 0 else 9.0)
+            smooth_min(palm, ray(p), 18.0 if finger == 0 else 9.0)
             for finger, ray in enumerate(self.digit_rays)
         ]
         return np.minimum.reduce(joined)
@@ -181,7 +181,7 @@ def _palm(skeleton: Skeleton) -> list[tuple[Field, float]]:
     radial = np.array([0.0, 0.0, 1.0])
     wrist = Ray(
         place(0.0, 0.0, 0.0), distal, up, radial, np.array([-40.0, -10.0, 8.0, 28.0, 60.0]),
-        np.array([27.5, 27.8, 29.5, 31.0, 28.0]), np.array([18.5, 18.5, 16.0, 13.5, 11.0]),
+        np.array([27.5, 28.2, 30.5, 32.0, 29.0]), np.array([18.5, 18.5, 16.0, 13.5, 11.0]),
         np.array([19.5, 19.5, 18.5, 18.0, 14.0]), 68.0, 30.0, power=2.3,
     )  # fmt: skip
     parts.append((wrist, 10.0))
@@ -201,7 +201,7 @@ def _palm(skeleton: Skeleton) -> list[tuple[Field, float]]:
         ray = Ray(
             base, axis, dorsal, np.cross(dorsal, axis), s,
             np.array([10.0, 10.0, 10.5, 11.0, 9.5]) * thick,
-            np.array([11.5, 10.2, 10.0, 11.0, 8.0]) * thick,
+            np.array([11.5, 10.8, 10.6, 11.2, 8.0]) * thick,
             np.array([13.0, 13.5, 14.5, 15.0, 11.0]) * thick,
             length + 9.0, 12.0, start=-6.0, start_dome=8.0,
         )  # fmt: skip
@@ -238,14 +238,14 @@ def _palm(skeleton: Skeleton) -> list[tuple[Field, float]]:
     dorsal = up - (up @ axis) * axis
     dorsal /= np.linalg.norm(dorsal)
     parts.append((ellipsoid(centre, np.stack([axis, dorsal, np.cross(dorsal, axis)]),
-                            np.array([29.0, 13.5, 15.0])), 14.0))  # fmt: skip
+                            np.array([29.0, 13.5, 15.0])), 18.0))  # fmt: skip
     # First web: a plate between the two metacarpals, its free edge from thumb to index.
     index = skeleton.digits[1].base
-    a0, a1 = thumb.at(0.85 * thumb.knots[1]), index + np.array([10.0, -3.0, 0.0])
+    a0, a1 = thumb.at(0.88 * thumb.knots[1]), index + np.array([2.0, -4.0, 2.0])
     centre = 0.40 * a0 + 0.34 * a1 + 0.26 * place(30.0, -4.0, 15.0)
     axis = (a1 - a0) / np.linalg.norm(a1 - a0)
     normal = np.cross(axis, place(30.0, -4.0, 15.0) - a0)
     normal /= np.linalg.norm(normal)
     parts.append((ellipsoid(centre, np.stack([axis, normal, np.cross(axis, normal)]),
-                            np.array([27.0, 8.0, 17.0])), 12.0))  # fmt: skip
+                            np.array([27.0, 7.5, 15.0])), 12.0))  # fmt: skip
     return parts

@@ -39,15 +39,15 @@ def _ring_lengths(digit: Digit) -> list[float]:
     """Arc lengths of a digit's ten-sided rings, root first."""
     _, first, second, end = digit.knots
     if digit.name == "thumb":
-        root = first + 3.5
+        root = first + 5.0
         return [
-            root, root + 6.5, root + 13.0, second - _SPREAD - 0.5, second, second + _SPREAD,
-            second + 2.1 * _SPREAD, end - 10.8, end - 6.0,
+            root, root + 6.2, root + 12.4, second - _SPREAD - 0.5, second, second + _SPREAD,
+            second + 2.1 * _SPREAD, end - 10.6, end - 5.3,
         ]  # fmt: skip
     root = 0.56 * first
     rings = [root, 0.5 * (root + first - _SPREAD), first - _SPREAD, first, first + _SPREAD]
     rings += [second - 0.85 * _SPREAD, second, second + 0.85 * _SPREAD]
-    last = end - 5.2
+    last = end - 4.5
     rings += [0.5 * (rings[-1] + last), last]
     return rings
 
@@ -72,7 +72,7 @@ def _cast_ring(skin: Skin, digit: Digit, s: float, angles: Array) -> Array:
 def _dome(skin: Skin, digit: Digit, angles: Array) -> Array:
     """The tip's ring of five and its apex (6, 3)."""
     end = digit.knots[3]
-    five = _cast_ring(skin, digit, end - (2.1 if digit.name == "thumb" else 1.7), angles[::2])
+    five = _cast_ring(skin, digit, end - (1.8 if digit.name == "thumb" else 1.35), angles[::2])
     start = digit.at(end - 8.0)[None]
     return np.concatenate([five, skin.cast(start, digit.distal[None], 16.0)])
 
