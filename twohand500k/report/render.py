@@ -38,12 +38,13 @@ class Surface:
     """A skin to draw. vertices (V, 3) m; faces (F, 3), outward counter-clockwise.
 
     colour: one sRGB triple in 0..1, or (V, 3) for a colour per vertex (a map of residuals, say).
-    An open boundary (the wrist) is closed with a flat cap.
+    cap: close open boundaries (the wrist) with a flat cap.
     """
 
     vertices: Array
     faces: np.ndarray
     colour: "Colour | Array" = SKIN[0]
+    cap: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,7 @@ def _prepare(surface: Surface, level: int) -> _Mesh:
     points, smooth, fine, parent, bary = refine(vertices, normals, faces, level)
     carried = np.einsum("pk,pkc->pc", bary, linear[faces[parent]])
     parts = [(points, smooth, carried, fine)]
-    for loop in boundary_loops(faces):
+    for loop in boundary_loops(faces) if surface.cap else []:
         rim = vertices[loop]
         centre = rim.mean(axis=0)
         # the loop runs in the faces' sense, so the cap runs against it
