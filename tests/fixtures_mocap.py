@@ -4,6 +4,7 @@ Nothing here is taken from a recording: a hand is built from the bone lengths of
 (1992) and flexed by sines.
 """
 
+import struct
 from pathlib import Path
 
 import ezc3d
@@ -145,6 +146,62 @@ def write_c3d(
     return path
 
 
+def reencode_c3d(path: Path, processor: str, integers: bool, scale: float) -> None:
+    """Rewrite a C3D of `write_c3d` as another machine would have stored it."""
+    data = bytearray(path.read_bytes())
+    section = (data[0] - 1) * 512
+    n_points, n_analog, first, last = struct.unpack("<4H", data[2:10])
+    start = (struct.unpack("<H", data[16:18])[0] - 1) * 512
+    assert n_analog == 0
+    floats = np.frombuffer(bytes(data[start:]), "<f4")[: (last - first + 1) * n_points * 4]
+    end = ">" if processor == "mips" else "<"
+
+    def encoded(values: np.ndarray) -> bytes:
+        values = np.asarray(values, dtype="<f4")
+        if processor == "mips":
+            return values.astype(">f4").tobytes()
+        if processor == "dec":
+            return (values * 4).astype("<f4").view("<u2").reshape(-1, 2)[:, ::-1].tobytes()
+        return values.tobytes()
+
+    points = floats.reshape(-1, 4).copy()
+    lost = points[:, 3] < 0
+    if integers:
+        points[:, :3] = np.round(points[:, :3] / scale)
+        points[lost] = [0, 0, 0, -1]
+        body = points.astype(f"{end}i2").tobytes()
+    else:
+        body = encoded(points)
+    data[section + 3] = {"intel": 84, "dec": 85, "mips": 86}[processor]
+    data[2:10] = struct.pack(end + "4H", n_points, 0, first, last)
+    data[12:16] = encoded(np.array([scale if integers else -1.0]))
+    data[16:18] = struct.pack(end + "H", start // 512 + 1)
+    at = section + 4
+    while (length := struct.unpack("b", data[at : at + 1])[0]) != 0:
+        group = struct.unpack("b", data[at + 1 : at + 2])[0]
+        body_at = at + 2 + abs(length) + 2
+        name = bytes(data[at + 2 : body_at - 2])
+        (step,) = struct.unpack("<H", data[body_at - 2 : body_at])
+        data[body_at - 2 : body_at] = struct.pack(end + "H", step)
+        if group > 0:
+            kind, n_dims = struct.unpack("bB", data[body_at : body_at + 2])
+            first_value = body_at + 2 + n_dims
+            count = int(np.prod(list(data[body_at + 2 : first_value]), dtype=int))
+            raw = bytes(data[first_value : first_value + count * abs(kind)])
+            if kind == 2:
+                raw = np.frombuffer(raw, "<i2").astype(f"{end}i2").tobytes()
+            elif kind == 4:
+                values = np.frombuffer(raw, "<f4")
+                # ezc3d takes the kind of numbers from POINT:SCALE, not from the header.
+                values = np.array([scale]) if name == b"SCALE" and integers and count else values
+                raw = encoded(values)
+            data[first_value : first_value + len(raw)] = raw
+        if step == 0:
+            break
+        at = body_at - 2 + step
+    path.write_bytes(bytes(data[:start]) + body)
+
+
 def write_bvh(
     path: Path, points: dict[str, np.ndarray], parents: list[int], fps: float = 60.0, seed: int = 0
 ) -> Path:  # fmt: skip
@@ -192,9 +249,7 @@ def write_bvh(
 
     emit(0, 0)
     text += ["MOTION", f"Frames: {n}", f"Frame Time: {1 / fps:.9f}"]
-    rows = np.concatenate(
-        [np.concatenate(columns[2 * j : 2 * j + 2], axis=1) for j in order], axis=1
-    )
+    rows = np.concatenate([columns[2 * j + k] for j in order for k in (0, 1)], axis=1)
     text += [" ".join(f"{v:.9g}" for v in row) for row in rows]
     path.write_text("\n".join(text) + "\n")
     return path

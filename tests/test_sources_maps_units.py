@@ -1,4 +1,4 @@
-"""Joint maps find the right names or say what they wanted; units are told by the size of the hand."""
+"""Joint maps find the right names or say what they wanted; units are told by the hand's size."""
 
 import numpy as np
 import pytest
