@@ -2,148 +2,139 @@
 
 Everything here is a right hand in float64 and MANO's joint order. Joints 1..15 are five blocks of
 three consecutive joints (index, middle, little, ring, thumb), so ``block = (joint - 1) // 3`` and
-the parent of a block's first joint is the wrist. One hand's unknowns are the base (6: rotation by
-a left perturbation in the world, then the wrist's position) and three angles per joint (45).
+the parent of a block's first joint is the wrist. One hand's unknowns are the base (rotation by a
+left perturbation in the world, then the wrist's position: 6) and three angles per joint (45).
 
-The normal equations are an arrow: a point on finger f depends on the base and on the nine angles
-of f alone. So they are kept as Hbb (6, 6), Hbf (5, 6, 9) and Hff (5, 9, 9), the fingers are
-eliminated by five 9 x 9 Cholesky factors, and a 6 x 6 Schur complement is left. docs/ik.md has the
-derivation, residuals.py the same terms written out plainly; a test holds the two together.
+The normal equations are an arrow: a point on a finger depends on the base and on that finger's nine
+angles. They are kept as five 16 x 16 blocks (nine angles, six of the base, the gradient as the last
+row), each of which gives up its angles in a partial Cholesky factorisation; what is left of the
+five adds up to the 6 x 6 Schur complement of the base. docs/ik.md has the derivation, residuals.py
+the same terms written out plainly; a test holds the two together.
 
-A hand's result depends on nothing but its own inputs: not on its neighbours, not on threads.
+A hand's result depends on nothing but its own input: not on its neighbours, not on threads. Data
+passes in structured records, whose fixed layout keeps both compile time and running time short.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
+MAX_POINTS = 64
+
 # Outcome of one hand.
 CONVERGED, NOT_CONVERGED, TOO_FEW_POINTS = 0, 1, 2
-# Places in the parameter vector of `solve_hands`.
-(
-    P_LIMIT_WEIGHT,  # 1 / sigma_limit, 1/rad
-    P_LIMIT_KNEE,  # rad, from here the pull of a limit stays constant
-    P_TARGET_ANGLE,  # 1 / sigma of the target's angles, 1/rad; 0 = no target
-    P_TARGET_ORIENTATION,  # 1 / sigma, 1/rad
-    P_TARGET_POSITION,  # 1 / sigma, 1/m
-    P_MAX_ITERATIONS,
-    P_RESTART,  # cost per coordinate, in squared sigmas, above which another start is tried
-    N_PARAMETERS,
-) = range(8)
+# The blocks as places in conventions.FINGERS.
+FINGER_OF_BLOCK = (1, 2, 4, 3, 0)
 
 _INITIAL_DAMPING = 1e-4
-_COST_TOLERANCE = 1e-5  # absolute, in squared sigmas: statistically nothing
+_COST_TOLERANCE = 1e-5  # in squared sigmas: statistically nothing
 _COST_TOLERANCE_RELATIVE = 1e-8
-_MIN_SPREAD = 5e-3  # m: points closer to a line than this leave a rotation about it undetermined
+_MIN_SPREAD = 5e-3  # m: points closer to a line than this leave a rotation about it open
 _ANNEAL_FROM = 5e-4  # m: a fit starts as if points were no better than this
-FINGER_OF_BLOCK = (1, 2, 4, 3, 0)  # places in conventions.FINGERS
 _CURLED = 0.6  # share of the greatest flexion, the hand of the second start
+
+_f8, _i8 = np.float64, np.int64
+
+# What all hands of a call share. See `solver.Attachments`, `Settings`, `residuals.AnglePrior`.
+RIG = np.dtype(
+    [
+        ("A", _f8, (15, 3, 3)),  # anatomical frames
+        ("limits", _f8, (15, 3, 2)),  # rad
+        ("prior_mean", _f8, (15, 3)),  # rad
+        ("prior_weight", _f8, (15, 3)),  # 1/rad
+        ("coupling", _f8, 5),
+        ("tip_posedirs", _f8, (5, 135, 3)),  # m
+        ("tip_weights", _f8, (5, 16)),
+        ("n_points", _i8),
+        ("carrier", _i8, MAX_POINTS),  # MANO joint
+        ("tip", _i8, MAX_POINTS),  # finger whose skin tip it is, or -1
+        ("offset", _f8, (MAX_POINTS, 3)),  # m, in the carrier's frame
+        ("at_joint", _i8, MAX_POINTS),  # 1 where it is its carrier's origin
+        ("weight", _f8, MAX_POINTS),  # 1/m
+        ("finger_landmarks", _i8, (5, 4)),  # landmark of each block's joints and tip, or -1
+        ("limit_weight", _f8),  # 1/rad
+        ("limit_knee", _f8),  # rad
+        ("target_angle_weight", _f8),  # 1/rad, 0 without a target
+        ("target_orientation_weight", _f8),  # 1/rad
+        ("target_wrist_weight", _f8),  # 1/m
+        ("max_iterations", _i8),
+        ("restart", _f8),  # squared sigmas per coordinate
+    ]
+)
+
+# What one hand is fitted to, and its shape.
+GOAL = np.dtype(
+    [
+        ("Y", _f8, (MAX_POINTS, 3)),  # m
+        ("present", _i8, MAX_POINTS),
+        ("weight", _f8, MAX_POINTS),  # 1/m, as loosened for now
+        ("rest", _f8, (16, 3)),  # m
+        ("tip_rest", _f8, (5, 3)),  # m
+        ("target_angles", _f8, (15, 3)),  # rad
+        ("target_R", _f8, (3, 3)),
+        ("target_wrist", _f8, 3),  # m
+    ]
+)
+
+# A posed hand: the unknowns first, then what follows from them.
+STATE = np.dtype(
+    [
+        ("q", _f8, 4),  # wxyz, world from wrist
+        ("p", _f8, 3),  # wrist, m
+        ("theta", _f8, (15, 3)),  # rad
+        ("L", _f8, (16, 3, 3)),  # local rotations
+        ("R", _f8, (16, 3, 3)),  # world rotations
+        ("P", _f8, (16, 3)),  # joint positions, m
+        ("axes", _f8, (15, 3, 3)),  # world axes of the three angles, as rows
+        ("X", _f8, (MAX_POINTS, 3)),  # landmarks, m
+        ("tip_share", _f8, (5, 16, 3)),  # what each joint contributes to a skin tip, m
+    ]
+)
+
+# Normal equations, their factors, the step, and scratch.
+SYSTEM = np.dtype(
+    [
+        ("H", _f8, (5, 16, 16)),  # lower triangles: 9 angles, 6 base, gradient
+        ("F", _f8, (5, 16, 16)),  # partial factors
+        ("S", _f8, (7, 7)),  # factor of the base's Schur complement, gradient last
+        ("step_base", _f8, 6),
+        ("step_angles", _f8, (15, 3)),
+        ("columns", _f8, (15, 3)),  # derivatives of one point by its block's unknowns
+        ("axis_angle", _f8, 3),
+        ("slope", _f8, (3, 3)),
+        ("blend", _f8, (3, 3)),
+        ("align_weight", _f8, MAX_POINTS),
+        ("N", _f8, (4, 4)),
+        ("V", _f8, (4, 4)),
+        ("x_mean", _f8, 3),
+        ("y_mean", _f8, 3),
+        ("moment", _f8, (3, 3)),
+        ("lengths", _f8, 3),
+        ("column", _f8, 9),
+        ("base", _f8, 6),
+    ]
+)
+
+# What comes out for one hand.
+FITTED = np.dtype(
+    [
+        ("pose", _f8, (16, 3)),  # axis-angle
+        ("wrist", _f8, 3),  # m
+        ("angles", _f8, (15, 3)),  # rad
+        ("sigma", _f8, (15, 3)),  # rad
+        ("residual", _f8, MAX_POINTS),  # m
+        ("cost", _f8),
+        ("iterations", _i8),
+        ("status", _i8),
+    ]
+)
 
 _jit = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 
 
-class Rig(NamedTuple):
-    """What all hands of a call share. See `solver.Attachments` and `residuals.AnglePrior`."""
-
-    A: np.ndarray  # (15, 3, 3) anatomical frames
-    limits: np.ndarray  # (15, 3, 2) rad
-    prior_mean: np.ndarray  # (15, 3) rad
-    prior_weight: np.ndarray  # (15, 3) 1/rad
-    coupling: np.ndarray  # (5,)
-    tip_posedirs: np.ndarray  # (5, 135, 3) m
-    tip_weights: np.ndarray  # (5, 16)
-    carrier: np.ndarray  # (K,) MANO joint
-    tip: np.ndarray  # (K,) finger whose skin tip it is, or -1
-    offset: np.ndarray  # (K, 3) m
-    finger_landmarks: np.ndarray  # (5, 4) landmark of each block's joints and tip, or -1
-    parameters: np.ndarray  # (N_PARAMETERS,)
-
-
-class Goal(NamedTuple):
-    """What one hand is fitted to, and its shape."""
-
-    Y: np.ndarray  # (K, 3) m
-    present: np.ndarray  # (K,) bool
-    weight: np.ndarray  # (K,) 1/m
-    rest: np.ndarray  # (16, 3) m
-    tip_rest: np.ndarray  # (5, 3) m
-    has_target: bool
-    target_angles: np.ndarray  # (15, 3) rad
-    target_R: np.ndarray  # (3, 3)
-    target_p: np.ndarray  # (3,) m
-
-
-class State(NamedTuple):
-    """A posed hand: unknowns first, then what follows from them."""
-
-    q: np.ndarray  # (4,) wxyz, world from wrist
-    p: np.ndarray  # (3,) wrist, m
-    theta: np.ndarray  # (15, 3) rad
-    L: np.ndarray  # (16, 3, 3) local rotations
-    R: np.ndarray  # (16, 3, 3) world rotations
-    P: np.ndarray  # (16, 3) joint positions, m
-    axes: np.ndarray  # (15, 3, 3) world axes of the three angles, rows
-    X: np.ndarray  # (K, 3) landmarks, m
-    tip_share: np.ndarray  # (5, 16, 3) what each joint contributes to a skin tip
-
-
-class Fitted(NamedTuple):
-    """What comes out, hand by hand."""
-
-    pose: np.ndarray  # (N, 16, 3) axis-angle
-    wrist: np.ndarray  # (N, 3) m
-    angles: np.ndarray  # (N, 15, 3) rad
-    sigma: np.ndarray  # (N, 15, 3) rad
-    residual: np.ndarray  # (N, K) m
-    cost: np.ndarray  # (N,)
-    iterations: np.ndarray  # (N,)
-    status: np.ndarray  # (N,)
-
-
-class System(NamedTuple):
-    """Normal equations, their factors, the step, and scratch."""
-
-    Hbb: np.ndarray  # (6, 6), lower triangle
-    Hbf: np.ndarray  # (5, 6, 9)
-    Hff: np.ndarray  # (5, 9, 9), lower triangles
-    gb: np.ndarray  # (6,)
-    gf: np.ndarray  # (5, 9)
-    F: np.ndarray  # (5, 9, 9) Cholesky factor of Hff
-    Z: np.ndarray  # (5, 9, 6) F^-1 Hfb
-    zf: np.ndarray  # (5, 9) F^-1 gf
-    S: np.ndarray  # (6, 6) Cholesky factor of the Schur complement
-    step_b: np.ndarray  # (6,)
-    step_f: np.ndarray  # (5, 9)
-    columns: np.ndarray  # (9, 3)
-    slope: np.ndarray  # (3, 3)
-    blend: np.ndarray  # (3, 3)
-    vector: np.ndarray  # (9,)
-
-
 @_jit
-def new_state(n_points):
-    """An empty posed hand with room for its landmarks."""
-    return State(
-        np.zeros(4), np.zeros(3), np.zeros((15, 3)), np.zeros((16, 3, 3)), np.zeros((16, 3, 3)),
-        np.zeros((16, 3)), np.zeros((15, 3, 3)), np.zeros((n_points, 3)), np.zeros((5, 16, 3)),
-    )  # fmt: skip
-
-
-@_jit
-def new_system():
-    """Empty normal equations."""
-    return System(
-        np.zeros((6, 6)), np.zeros((5, 6, 9)), np.zeros((5, 9, 9)), np.zeros(6), np.zeros((5, 9)),
-        np.zeros((5, 9, 9)), np.zeros((5, 9, 6)), np.zeros((5, 9)), np.zeros((6, 6)),
-        np.zeros(6), np.zeros((5, 9)),
-        np.zeros((9, 3)), np.zeros((3, 3)), np.zeros((3, 3)), np.zeros(9),
-    )  # fmt: skip
-
-
-@_jit
-def _rotation_of_quaternion(q, R):
-    w, x, y, z = q[0], q[1], q[2], q[3]
+def _base_rotation(s):
+    w, x, y, z = s.q[0], s.q[1], s.q[2], s.q[3]
+    R = s.R
     R[0, 0, 0] = 1 - 2 * (y * y + z * z)
     R[0, 0, 1] = 2 * (x * y - w * z)
     R[0, 0, 2] = 2 * (x * z + w * y)
@@ -156,499 +147,401 @@ def _rotation_of_quaternion(q, R):
 
 
 @_jit
-def _turn_quaternion(q, wx, wy, wz, out):
-    """out = exp(w) q, normalised: a rotation vector applied from the left, in the world."""
-    angle = np.sqrt(wx * wx + wy * wy + wz * wz)
-    # sin(angle/2)/angle, by its series where the quotient would lose digits
-    s = np.sin(0.5 * angle) / angle if angle > 1e-6 else 0.5 - angle * angle / 48.0
-    c = np.cos(0.5 * angle)
-    x, y, z = s * wx, s * wy, s * wz
-    a = c * q[0] - x * q[1] - y * q[2] - z * q[3]
-    b = c * q[1] + x * q[0] + y * q[3] - z * q[2]
-    d = c * q[2] - x * q[3] + y * q[0] + z * q[1]
-    e = c * q[3] + x * q[2] - y * q[1] + z * q[0]
-    n = 1.0 / np.sqrt(a * a + b * b + d * d + e * e)
-    out[0], out[1], out[2], out[3] = a * n, b * n, d * n, e * n
-
-
-@_jit
-def _pose_joint(j, rig, rest, state):
+def _pose_joint(j, rig, rest, s):
     """Frame of joint j from its parent's: local and world rotation, position, world axes."""
-    A, theta, L, R, P, axes = rig.A, state.theta, state.L, state.R, state.P, state.axes
     parent = 0 if (j - 1) % 3 == 0 else j - 1
     i = j - 1
-    c0, s0 = np.cos(theta[i, 0]), np.sin(theta[i, 0])
-    c1, s1 = np.cos(theta[i, 1]), np.sin(theta[i, 1])
-    c2, s2 = np.cos(theta[i, 2]), np.sin(theta[i, 2])
+    A, L, R, P, axes = rig.A, s.L, s.R, s.P, s.axes
+    c0, s0 = np.cos(s.theta[i, 0]), np.sin(s.theta[i, 0])
+    c1, s1 = np.cos(s.theta[i, 1]), np.sin(s.theta[i, 1])
+    c2, s2 = np.cos(s.theta[i, 2]), np.sin(s.theta[i, 2])
     # E = Rot(e0, t0) Rot(e1, t1) Rot(e2, t2), row by row
     e00, e01, e02 = c1 * c2, -c1 * s2, s1
     e10, e11, e12 = c0 * s2 + s0 * s1 * c2, c0 * c2 - s0 * s1 * s2, -s0 * c1
     e20, e21, e22 = s0 * s2 - c0 * s1 * c2, s0 * c2 + c0 * s1 * s2, c0 * c1
     for r in range(3):
         # local: (A E) A^T
-        a0, a1, a2 = A[i, r, 0], A[i, r, 1], A[i, r, 2]
-        t0 = a0 * e00 + a1 * e10 + a2 * e20
-        t1 = a0 * e01 + a1 * e11 + a2 * e21
-        t2 = a0 * e02 + a1 * e12 + a2 * e22
-        for c in range(3):
-            L[j, r, c] = t0 * A[i, c, 0] + t1 * A[i, c, 1] + t2 * A[i, c, 2]
-        # world: B = R_parent A carries the anatomical axes
-        p0, p1, p2 = R[parent, r, 0], R[parent, r, 1], R[parent, r, 2]
-        b0 = p0 * A[i, 0, 0] + p1 * A[i, 1, 0] + p2 * A[i, 2, 0]
-        b1 = p0 * A[i, 0, 1] + p1 * A[i, 1, 1] + p2 * A[i, 2, 1]
-        b2 = p0 * A[i, 0, 2] + p1 * A[i, 1, 2] + p2 * A[i, 2, 2]
+        b0, b1, b2 = A[i, r, 0], A[i, r, 1], A[i, r, 2]
         t0 = b0 * e00 + b1 * e10 + b2 * e20
         t1 = b0 * e01 + b1 * e11 + b2 * e21
         t2 = b0 * e02 + b1 * e12 + b2 * e22
         for c in range(3):
-            R[j, r, c] = t0 * A[i, c, 0] + t1 * A[i, c, 1] + t2 * A[i, c, 2]
+            L[j, r, c] = t0 * A[i, c, 0] + t1 * A[i, c, 1] + t2 * A[i, c, 2]
+        P[j, r] = P[parent, r]
+        for c in range(3):
+            P[j, r] += R[parent, r, c] * (rest[j, c] - rest[parent, c])
+    for r in range(3):
+        b0 = b1 = b2 = 0.0
+        for c in range(3):
+            x = R[parent, r, c]
+            b0 += x * A[i, c, 0]
+            b1 += x * A[i, c, 1]
+            b2 += x * A[i, c, 2]
+            R[j, r, c] = (
+                R[parent, r, 0] * L[j, 0, c]
+                + R[parent, r, 1] * L[j, 1, c]
+                + R[parent, r, 2] * L[j, 2, c]
+            )
         axes[i, 0, r] = b0
         axes[i, 1, r] = c0 * b1 + s0 * b2
-        axes[i, 2, r] = t2
-        P[j, r] = (
-            P[parent, r]
-            + p0 * (rest[j, 0] - rest[parent, 0])
-            + p1 * (rest[j, 1] - rest[parent, 1])
-            + p2 * (rest[j, 2] - rest[parent, 2])
-        )
+        axes[i, 2, r] = b0 * e02 + b1 * e12 + b2 * e22
 
 
 @_jit
-def _place_point(k, rig, goal, state):
-    """Where landmark k is: rigid on its carrier, or a skin point by linear blend skinning.
-
-    For a skin tip, tip_share keeps what each joint contributes, w_j x_j.
-    """
-    L, R, P, X = state.L, state.R, state.P, state.X
-    offset, posedirs, rest, tip_rest = rig.offset, rig.tip_posedirs, goal.rest, goal.tip_rest
+def _place_tip(k, rig, goal, s):
+    """A skin tip by linear blend skinning with pose correctives; keeps each joint's share."""
     f = rig.tip[k]
-    if f < 0:
-        j = rig.carrier[k]
-        for r in range(3):
-            X[k, r] = (
-                P[j, r] + R[j, r, 0] * offset[k, 0] + R[j, r, 1] * offset[k, 1]
-                + R[j, r, 2] * offset[k, 2]
-            )  # fmt: skip
-        return
-    v0, v1, v2 = tip_rest[f, 0], tip_rest[f, 1], tip_rest[f, 2]
+    L, R, P, X, rest = s.L, s.R, s.P, s.X, goal.rest
+    v0, v1, v2 = goal.tip_rest[f, 0], goal.tip_rest[f, 1], goal.tip_rest[f, 2]
     m = 0
     for j in range(1, 16):
         for r in range(3):
             for c in range(3):
                 d = L[j, r, c] - (1.0 if r == c else 0.0)
-                v0 += posedirs[f, m, 0] * d
-                v1 += posedirs[f, m, 1] * d
-                v2 += posedirs[f, m, 2] * d
+                v0 += rig.tip_posedirs[f, m, 0] * d
+                v1 += rig.tip_posedirs[f, m, 1] * d
+                v2 += rig.tip_posedirs[f, m, 2] * d
                 m += 1
-    X[k, 0] = X[k, 1] = X[k, 2] = 0.0
+    for r in range(3):
+        X[k, r] = 0.0
     for j in range(16):
         w = rig.tip_weights[f, j]
-        if w == 0.0:
-            continue
-        u0, u1, u2 = v0 - rest[j, 0], v1 - rest[j, 1], v2 - rest[j, 2]
-        for r in range(3):
-            x = w * (P[j, r] + R[j, r, 0] * u0 + R[j, r, 1] * u1 + R[j, r, 2] * u2)
-            state.tip_share[f, j, r] = x
-            X[k, r] += x
+        if w != 0.0:
+            u0, u1, u2 = v0 - rest[j, 0], v1 - rest[j, 1], v2 - rest[j, 2]
+            for r in range(3):
+                x = w * (P[j, r] + R[j, r, 0] * u0 + R[j, r, 1] * u1 + R[j, r, 2] * u2)
+                s.tip_share[f, j, r] = x
+                X[k, r] += x
 
 
 @_jit
-def forward(rig, goal, state):
+def _forward(rig, goal, s):
     """Fill a state from its unknowns q, p, theta."""
-    _rotation_of_quaternion(state.q, state.R)
+    _base_rotation(s)
     for r in range(3):
-        state.P[0, r] = state.p[r]
+        s.P[0, r] = s.p[r]
     for j in range(1, 16):
-        _pose_joint(j, rig, goal.rest, state)
-    for k in range(rig.carrier.shape[0]):
-        if goal.present[k]:
-            _place_point(k, rig, goal, state)
+        _pose_joint(j, rig, goal.rest, s)
+    for k in range(rig.n_points):
+        if goal.present[k] == 0:
+            continue
+        if rig.tip[k] >= 0:
+            _place_tip(k, rig, goal, s)
+        else:
+            j = rig.carrier[k]
+            for r in range(3):
+                x = s.P[j, r]
+                for c in range(3):
+                    x += s.R[j, r, c] * rig.offset[k, c]
+                s.X[k, r] = x
 
 
 @_jit
 def _excess(angle, low, high):
     """Signed excess over a band: negative below, positive above, 0 inside."""
-    if angle < low:
-        return angle - low
-    if angle > high:
-        return angle - high
-    return 0.0
+    return min(0.0, angle - low) + max(0.0, angle - high)
 
 
 @_jit
-def _orientation_error(R, R_target, e):
-    """Sine of the angle times the axis of R R_target^T, in the world; trace returned."""
-    m00 = m11 = m22 = m21 = m12 = m02 = m20 = m10 = m01 = 0.0
-    for c in range(3):
-        m00 += R[0, 0, c] * R_target[0, c]
-        m11 += R[0, 1, c] * R_target[1, c]
-        m22 += R[0, 2, c] * R_target[2, c]
-        m21 += R[0, 2, c] * R_target[1, c]
-        m12 += R[0, 1, c] * R_target[2, c]
-        m02 += R[0, 0, c] * R_target[2, c]
-        m20 += R[0, 2, c] * R_target[0, c]
-        m10 += R[0, 1, c] * R_target[0, c]
-        m01 += R[0, 0, c] * R_target[1, c]
-    e[0], e[1], e[2] = 0.5 * (m21 - m12), 0.5 * (m02 - m20), 0.5 * (m10 - m01)
-    return m00 + m11 + m22
+def _orientation_error(goal, s, system):
+    """Into axis_angle: sin(angle) axis of R R_target^T, in the world; into blend its derivative.
+
+    For R <- exp(omega) R and M = R R_target^T that derivative is (trace(M) I - M^T) / 2.
+    """
+    M, e = system.slope, system.axis_angle
+    trace = 0.0
+    for r in range(3):
+        for c in range(3):
+            m = 0.0
+            for t in range(3):
+                m += s.R[0, r, t] * goal.target_R[c, t]
+            M[r, c] = m
+        trace += M[r, r]
+    for r in range(3):
+        u, v = (r + 1) % 3, (r + 2) % 3
+        e[r] = 0.5 * (M[v, u] - M[u, v])
+        for c in range(3):
+            system.blend[r, c] = 0.5 * ((trace if r == c else 0.0) - M[c, r])
 
 
 @_jit
-def energy(rig, goal, state, e):
-    """Half the sum of squared residuals: points, limits, prior, target. e (3,) is scratch."""
-    X, Y, theta, limits = state.X, goal.Y, state.theta, rig.limits
-    w_limit, knee = rig.parameters[P_LIMIT_WEIGHT], rig.parameters[P_LIMIT_KNEE]
-    w_target = rig.parameters[P_TARGET_ANGLE] if goal.has_target else 0.0
+def _energy(rig, goal, s, system):
+    """Half the sum of squared residuals: points, limits, prior, target."""
     cost = 0.0
-    for k in range(X.shape[0]):
-        if goal.present[k]:
-            d0, d1, d2 = X[k, 0] - Y[k, 0], X[k, 1] - Y[k, 1], X[k, 2] - Y[k, 2]
-            cost += goal.weight[k] * goal.weight[k] * (d0 * d0 + d1 * d1 + d2 * d2)
+    for k in range(rig.n_points):
+        if goal.present[k] != 0:
+            for r in range(3):
+                d = goal.weight[k] * (s.X[k, r] - goal.Y[k, r])
+                cost += d * d
+    knee = rig.limit_knee
     for i in range(15):
         for a in range(3):
-            x = abs(_excess(theta[i, a], limits[i, a, 0], limits[i, a, 1]))
+            angle = s.theta[i, a]
             # Huber: quadratic up to the knee, linear beyond
-            cost += w_limit * w_limit * (x * x if x <= knee else knee * (2 * x - knee))
-            d = theta[i, a] - rig.prior_mean[i, a]
+            x = abs(_excess(angle, rig.limits[i, a, 0], rig.limits[i, a, 1]))
+            cost += rig.limit_weight**2 * (x * x if x <= knee else knee * (2 * x - knee))
+            d = angle - rig.prior_mean[i, a]
             if a == 0 and i % 3 == 2:
-                d -= rig.coupling[i // 3] * theta[i - 1, 0]
+                d -= rig.coupling[i // 3] * s.theta[i - 1, 0]
             d *= rig.prior_weight[i, a]
-            t = w_target * (theta[i, a] - goal.target_angles[i, a])
+            t = rig.target_angle_weight * (angle - goal.target_angles[i, a])
             cost += d * d + t * t
-    if goal.has_target:
-        _orientation_error(state.R, goal.target_R, e)
-        w = rig.parameters[P_TARGET_ORIENTATION]
-        v = rig.parameters[P_TARGET_POSITION]
+    if rig.target_angle_weight > 0.0:
+        _orientation_error(goal, s, system)
         for r in range(3):
-            d, t = w * e[r], v * (state.P[0, r] - goal.target_p[r])
+            d = rig.target_orientation_weight * system.axis_angle[r]
+            t = rig.target_wrist_weight * (s.P[0, r] - goal.target_wrist[r])
             cost += d * d + t * t
     return 0.5 * cost
 
 
 @_jit
-def _blend_rotation(f, tip_weights, R, blend):
-    """Sum of w_j R_j at a skin tip."""
-    for r in range(3):
-        for c in range(3):
-            blend[r, c] = 0.0
-    for j in range(16):
-        w = tip_weights[f, j]
-        if w != 0.0:
-            for r in range(3):
-                for c in range(3):
-                    blend[r, c] += w * R[j, r, c]
-
-
-@_jit
-def _corrective_slope(f, m, posedirs, L, R, blend, slope):
+def _tip_slope(f, m, rig, s, system):
     """Turns a world rotation vector at joint m into a tip's motion by its own pose correctives.
 
     With the local rotation turned by l (in the parent's frame), dL = [l]x L, and the corrective
     changes by sum_s l_s (Q[s+2, s+1] - Q[s+1, s+2]), Q[r, s] = sum_c posedirs[3r + c] L[s, c].
     """
     parent = 0 if (m - 1) % 3 == 0 else m - 1
-    base = 9 * (m - 1)
+    slope, blend, D = system.slope, system.blend, rig.tip_posedirs
     for r in range(3):
         for c in range(3):
             slope[r, c] = 0.0
-    for s in range(3):
-        u, v = (s + 1) % 3, (s + 2) % 3
-        k0 = k1 = k2 = 0.0
-        for c in range(3):
-            lu, lv = L[m, u, c], L[m, v, c]
-            n, o = base + 3 * v + c, base + 3 * u + c
-            k0 += posedirs[f, n, 0] * lu - posedirs[f, o, 0] * lv
-            k1 += posedirs[f, n, 1] * lu - posedirs[f, o, 1] * lv
-            k2 += posedirs[f, n, 2] * lu - posedirs[f, o, 2] * lv
-        for r in range(3):
-            g = blend[r, 0] * k0 + blend[r, 1] * k1 + blend[r, 2] * k2
-            # l = R_parent^T w
+    for t in range(3):
+        u, v = (t + 1) % 3, (t + 2) % 3
+        for d in range(3):
+            k = 0.0
             for c in range(3):
-                slope[r, c] += g * R[parent, c, s]
+                k += D[f, 9 * m - 9 + 3 * v + c, d] * s.L[m, u, c]
+                k -= D[f, 9 * m - 9 + 3 * u + c, d] * s.L[m, v, c]
+            for r in range(3):
+                for c in range(3):
+                    slope[r, c] += blend[r, d] * k * s.R[parent, c, t]
 
 
 @_jit
-def normal_equations(rig, goal, state, system):
-    """Gauss-Newton blocks at a posed hand.
+def _point_columns(k, rig, s, system):
+    """Derivatives of landmark k by its block's nine angles (into columns 0..8); how many are set.
 
     Left out is one small thing: how a tip's pose correctives follow the joints of OTHER fingers,
     which would tie the fingers together. The residual has it; only the slope does not.
     """
-    P, axes, X, L, R, Y = state.P, state.axes, state.X, state.L, state.R, goal.Y
-    theta, tip_share, tip_weights = state.theta, state.tip_share, rig.tip_weights
-    limits, parameters, tip = rig.limits, rig.parameters, rig.tip
-    Hbb, Hbf, Hff, gb, gf = system.Hbb, system.Hbf, system.Hff, system.gb, system.gf
-    C, e, slope, blend = system.columns, system.vector, system.slope, system.blend
-    target, target_R, target_p = goal.target_angles, goal.target_R, goal.target_p
-    Hbb[:] = 0.0
-    Hbf[:] = 0.0
-    Hff[:] = 0.0
-    gb[:] = 0.0
-    gf[:] = 0.0
-    for k in range(X.shape[0]):
-        if not goal.present[k]:
-            continue
-        ww = goal.weight[k] ** 2
-        r0, r1, r2 = X[k, 0] - Y[k, 0], X[k, 1] - Y[k, 1], X[k, 2] - Y[k, 2]
-        # dx = omega x d + v
-        d0, d1, d2 = X[k, 0] - P[0, 0], X[k, 1] - P[0, 1], X[k, 2] - P[0, 2]
-        gb[0] += ww * (d1 * r2 - d2 * r1)
-        gb[1] += ww * (d2 * r0 - d0 * r2)
-        gb[2] += ww * (d0 * r1 - d1 * r0)
-        gb[3] += ww * r0
-        gb[4] += ww * r1
-        gb[5] += ww * r2
-        Hbb[0, 0] += ww * (d1 * d1 + d2 * d2)
-        Hbb[1, 1] += ww * (d0 * d0 + d2 * d2)
-        Hbb[2, 2] += ww * (d0 * d0 + d1 * d1)
-        Hbb[1, 0] -= ww * d0 * d1
-        Hbb[2, 0] -= ww * d0 * d2
-        Hbb[2, 1] -= ww * d1 * d2
-        Hbb[3, 3] += ww
-        Hbb[4, 4] += ww
-        Hbb[5, 5] += ww
-        Hbb[3, 1] += ww * d2
-        Hbb[3, 2] -= ww * d1
-        Hbb[4, 0] -= ww * d2
-        Hbb[4, 2] += ww * d0
-        Hbb[5, 0] += ww * d1
-        Hbb[5, 1] -= ww * d0
-        j = rig.carrier[k]
-        if j == 0:
-            continue
-        block = (j - 1) // 3
-        first = 3 * block + 1
-        levels = j - first + (0 if _at_joint(rig, k) else 1)
-        f = tip[k]
-        if f >= 0:
-            levels = 3
-            _blend_rotation(f, tip_weights, R, blend)
-        for level in range(levels):
-            m = first + level
-            l0, l1, l2 = X[k, 0] - P[m, 0], X[k, 1] - P[m, 1], X[k, 2] - P[m, 2]
-            if f >= 0:
-                # Only the share of the skin that hangs on this joint or beyond turns with it.
-                l0 = l1 = l2 = 0.0
-                for j in range(m, first + 3):
-                    w = tip_weights[f, j]
-                    if w != 0.0:
-                        l0 += tip_share[f, j, 0] - w * P[m, 0]
-                        l1 += tip_share[f, j, 1] - w * P[m, 1]
-                        l2 += tip_share[f, j, 2] - w * P[m, 2]
-                _corrective_slope(f, m, rig.tip_posedirs, L, R, blend, slope)
-            for a in range(3):
-                x0, x1, x2 = axes[m - 1, a, 0], axes[m - 1, a, 1], axes[m - 1, a, 2]
-                c0, c1, c2 = x1 * l2 - x2 * l1, x2 * l0 - x0 * l2, x0 * l1 - x1 * l0
-                if f >= 0:
-                    c0 += slope[0, 0] * x0 + slope[0, 1] * x1 + slope[0, 2] * x2
-                    c1 += slope[1, 0] * x0 + slope[1, 1] * x1 + slope[1, 2] * x2
-                    c2 += slope[2, 0] * x0 + slope[2, 1] * x1 + slope[2, 2] * x2
-                i = 3 * level + a
-                C[i, 0], C[i, 1], C[i, 2] = c0, c1, c2
-                w0, w1, w2 = ww * c0, ww * c1, ww * c2
-                gf[block, i] += w0 * r0 + w1 * r1 + w2 * r2
-                Hbf[block, 0, i] += d1 * w2 - d2 * w1
-                Hbf[block, 1, i] += d2 * w0 - d0 * w2
-                Hbf[block, 2, i] += d0 * w1 - d1 * w0
-                Hbf[block, 3, i] += w0
-                Hbf[block, 4, i] += w1
-                Hbf[block, 5, i] += w2
-                for n in range(i + 1):
-                    Hff[block, i, n] += w0 * C[n, 0] + w1 * C[n, 1] + w2 * C[n, 2]
-    w_limit2 = parameters[P_LIMIT_WEIGHT] ** 2
-    knee = parameters[P_LIMIT_KNEE]
-    for i in range(15):
-        block, level = i // 3, i % 3
-        for a in range(3):
-            n = 3 * level + a
-            x = _excess(theta[i, a], limits[i, a, 0], limits[i, a, 1])
-            if x != 0.0:
-                h = w_limit2 * min(1.0, knee / abs(x))
-                gf[block, n] += h * x
-                Hff[block, n, n] += h
-            h = rig.prior_weight[i, a] ** 2
-            d = theta[i, a] - rig.prior_mean[i, a]
-            if a == 0 and level == 2:
-                c = rig.coupling[block]
-                d -= c * theta[i - 1, 0]
-                gf[block, 3] -= h * c * d
-                Hff[block, 3, 3] += h * c * c
-                Hff[block, 6, 3] -= h * c
-            gf[block, n] += h * d
-            Hff[block, n, n] += h
-    if goal.has_target:
-        w2 = parameters[P_TARGET_ANGLE] ** 2
-        for i in range(15):
-            for a in range(3):
-                n = 3 * (i % 3) + a
-                gf[i // 3, n] += w2 * (theta[i, a] - target[i, a])
-                Hff[i // 3, n, n] += w2
-        w2 = parameters[P_TARGET_ORIENTATION] ** 2
-        trace = _orientation_error(R, target_R, e)
-        # d e / d omega = (trace I - M^T) / 2 with M = R R_target^T; its square and its gradient:
+    j = rig.carrier[k]
+    if j == 0:
+        return 0
+    first = 3 * ((j - 1) // 3) + 1
+    f = rig.tip[k]
+    levels = 3 if f >= 0 else j - first + 1 - rig.at_joint[k]
+    C, slope, lever = system.columns, system.slope, system.axis_angle
+    if f >= 0:
         for r in range(3):
             for c in range(3):
-                m = 0.0
-                for t in range(3):
-                    m += R[0, c, t] * target_R[r, t]  # (M^T)[r, c]
-                C[r, c] = 0.5 * ((trace if r == c else 0.0) - m)
+                x = 0.0
+                for i in range(16):
+                    x += rig.tip_weights[f, i] * s.R[i, r, c]
+                system.blend[r, c] = x
+    for level in range(levels):
+        m = first + level
         for r in range(3):
+            lever[r] = s.X[k, r] - s.P[m, r]
+        if f >= 0:
+            # Only the share of the skin that hangs on this joint or beyond turns with it.
+            for r in range(3):
+                lever[r] = 0.0
+                for i in range(m, first + 3):
+                    w = rig.tip_weights[f, i]
+                    if w != 0.0:
+                        lever[r] += s.tip_share[f, i, r] - w * s.P[m, r]
+            _tip_slope(f, m, rig, s, system)
+        for a in range(3):
+            i = 3 * level + a
+            x0, x1, x2 = s.axes[m - 1, a, 0], s.axes[m - 1, a, 1], s.axes[m - 1, a, 2]
+            C[i, 0] = x1 * lever[2] - x2 * lever[1]
+            C[i, 1] = x2 * lever[0] - x0 * lever[2]
+            C[i, 2] = x0 * lever[1] - x1 * lever[0]
+            if f >= 0:
+                for r in range(3):
+                    C[i, r] += slope[r, 0] * x0 + slope[r, 1] * x1 + slope[r, 2] * x2
+    return 3 * levels
+
+
+@_jit
+def _assemble(rig, goal, s, system):
+    """Gauss-Newton blocks at a posed hand: angles 0..8, base 9..14, gradient in row 15."""
+    H, C = system.H, system.columns
+    for b in range(5):
+        for i in range(16):
+            for c in range(16):
+                H[b, i, c] = 0.0
+    for k in range(rig.n_points):
+        if goal.present[k] == 0:
+            continue
+        n = _point_columns(k, rig, s, system)
+        # The base: dx = omega x d + v
+        d0, d1, d2 = s.X[k, 0] - s.P[0, 0], s.X[k, 1] - s.P[0, 1], s.X[k, 2] - s.P[0, 2]
+        for i in range(9, 15):
+            for r in range(3):
+                C[i, r] = 1.0 if i == 12 + r else 0.0
+        C[9, 1], C[9, 2] = -d2, d1
+        C[10, 0], C[10, 2] = d2, -d0
+        C[11, 0], C[11, 1] = -d1, d0
+        b = max(0, (rig.carrier[k] - 1) // 3)
+        ww = goal.weight[k] ** 2
+        e0, e1, e2 = s.X[k, 0] - goal.Y[k, 0], s.X[k, 1] - goal.Y[k, 1], s.X[k, 2] - goal.Y[k, 2]
+        for i in range(15):
+            if n <= i < 9:
+                continue
+            w0, w1, w2 = ww * C[i, 0], ww * C[i, 1], ww * C[i, 2]
+            H[b, 15, i] += w0 * e0 + w1 * e1 + w2 * e2
+            for c in range(min(n, i + 1)):
+                H[b, i, c] += w0 * C[c, 0] + w1 * C[c, 1] + w2 * C[c, 2]
+            for c in range(9, i + 1):
+                H[b, i, c] += w0 * C[c, 0] + w1 * C[c, 1] + w2 * C[c, 2]
+    w_target = rig.target_angle_weight**2
+    for i in range(15):
+        b = i // 3
+        for a in range(3):
+            n = 3 * (i % 3) + a
+            angle = s.theta[i, a]
+            x = _excess(angle, rig.limits[i, a, 0], rig.limits[i, a, 1])
+            h = 0.0 if x == 0.0 else rig.limit_weight**2 * min(1.0, rig.limit_knee / abs(x))
+            p = rig.prior_weight[i, a] ** 2
+            d = angle - rig.prior_mean[i, a]
+            if a == 0 and i % 3 == 2:
+                c = rig.coupling[b]
+                d -= c * s.theta[i - 1, 0]
+                H[b, 15, 3] -= p * c * d
+                H[b, 3, 3] += p * c * c
+                H[b, 6, 3] -= p * c
+            H[b, 15, n] += h * x + p * d + w_target * (angle - goal.target_angles[i, a])
+            H[b, n, n] += h + p + w_target
+    if w_target > 0.0:
+        _orientation_error(goal, s, system)
+        e, D = system.axis_angle, system.blend
+        w, v = rig.target_orientation_weight**2, rig.target_wrist_weight**2
+        for r in range(3):
+            H[0, 15, 12 + r] += v * (s.P[0, r] - goal.target_wrist[r])
+            H[0, 12 + r, 12 + r] += v
             for t in range(3):
-                gb[r] += w2 * C[t, r] * e[t]
+                H[0, 15, 9 + r] += w * D[t, r] * e[t]
                 for c in range(r + 1):
-                    Hbb[r, c] += w2 * C[t, r] * C[t, c]
-        w2 = parameters[P_TARGET_POSITION] ** 2
-        for r in range(3):
-            gb[3 + r] += w2 * (P[0, r] - target_p[r])
-            Hbb[3 + r, 3 + r] += w2
+                    H[0, 9 + r, 9 + c] += w * D[t, r] * D[t, c]
 
 
 @_jit
-def _cholesky(H, n):
-    """Lower factor in place, from the lower triangle; False if not positive definite."""
-    for i in range(n):
-        for k in range(i + 1):
-            s = H[i, k]
-            for m in range(k):
-                s -= H[i, m] * H[k, m]
-            if i == k:
-                if not s > 0.0:
-                    return False
-                H[i, i] = np.sqrt(s)
-            else:
-                H[i, k] = s / H[k, k]
-    return True
+def _eliminate(system, damping):
+    """Solve (H + damping diag H) step = -gradient; False if not positive definite.
 
-
-@_jit
-def _solve_lower(F, x, n):
-    for i in range(n):
-        s = x[i]
-        for m in range(i):
-            s -= F[i, m] * x[m]
-        x[i] = s / F[i, i]
-
-
-@_jit
-def _solve_lower_transposed(F, x, n):
-    for i in range(n - 1, -1, -1):
-        s = x[i]
-        for m in range(i + 1, n):
-            s -= F[m, i] * x[m]
-        x[i] = s / F[i, i]
-
-
-@_jit
-def eliminate(system, damping):
-    """Solve (H + damping diag H) step = -g. False if not positive definite.
-
-    With Hff = F F^T per finger: Z = F^-1 Hfb, S = chol(Hbb - Z^T Z).
+    Block by block, the first nine columns of a Cholesky factorisation of 16 rows: F F^T = Hff on
+    the diagonal, (F^-1 Hfb)^T and (F^-1 gf)^T below it, and in the last seven rows and columns that
+    block's part of the base's Schur complement and gradient.
     """
-    Hbb, Hbf, Hff, gb, gf = system.Hbb, system.Hbf, system.Hff, system.gb, system.gf
-    F, Z, zf, S = system.F, system.Z, system.zf, system.S
-    step_b, step_f = system.step_b, system.step_f
-    for i in range(6):
-        step_b[i] = -gb[i]
-        for c in range(i + 1):
-            S[i, c] = Hbb[i, c]
-        S[i, i] += damping * Hbb[i, i] + 1e-12
+    H, F, S = system.H, system.F, system.S
+    for r in range(7):
+        for c in range(7):
+            S[r, c] = 0.0
     for b in range(5):
-        for i in range(9):
-            for c in range(i + 1):
-                F[b, i, c] = Hff[b, i, c]
-            F[b, i, i] += damping * Hff[b, i, i]
-        if not _cholesky(F[b], 9):
-            return False
-        for i in range(9):
-            inverse = 1.0 / F[b, i, i]
-            s = gf[b, i]
-            for m in range(i):
-                s -= F[b, i, m] * zf[b, m]
-            zf[b, i] = s * inverse
-            for c in range(6):
-                s = Hbf[b, c, i]
-                for m in range(i):
-                    s -= F[b, i, m] * Z[b, m, c]
-                Z[b, i, c] = s * inverse
-        for i in range(9):
-            for c in range(6):
-                z = Z[b, i, c]
-                step_b[c] += z * zf[b, i]
-                for d in range(c + 1):
-                    S[c, d] -= z * Z[b, i, d]
-    if not _cholesky(S, 6):
-        return False
-    _solve_lower(S, step_b, 6)
-    _solve_lower_transposed(S, step_b, 6)
+        for r in range(16):
+            for c in range(min(r + 1, 15)):
+                x = H[b, r, c]
+                if r == c:
+                    x += damping * x
+                for m in range(min(c, 9)):
+                    x -= F[b, r, m] * F[b, c, m]
+                if c >= 9:
+                    S[r - 9, c - 9] += x
+                elif r == c:
+                    if not x > 0.0:
+                        return False
+                    F[b, r, r] = np.sqrt(x)
+                else:
+                    F[b, r, c] = x / F[b, c, c]
+    for r in range(7):
+        for c in range(min(r + 1, 6)):
+            x = S[r, c]
+            for m in range(c):
+                x -= S[r, m] * S[c, m]
+            if r == c:
+                if not x > 0.0:
+                    return False
+                S[r, r] = np.sqrt(x)
+            else:
+                S[r, c] = x / S[c, c]
+    step = system.step_base
+    for i in range(5, -1, -1):
+        x = -S[6, i]
+        for m in range(i + 1, 6):
+            x -= S[m, i] * step[m]
+        step[i] = x / S[i, i]
     for b in range(5):
-        for i in range(9):
-            s = -zf[b, i]
+        for i in range(8, -1, -1):
+            x = -F[b, 15, i]
             for c in range(6):
-                s -= Z[b, i, c] * step_b[c]
-            step_f[b, i] = s
-        _solve_lower_transposed(F[b], step_f[b], 9)
+                x -= F[b, 9 + c, i] * step[c]
+            for m in range(i + 1, 9):
+                x -= F[b, m, i] * system.step_angles[3 * b + m // 3, m % 3]
+            system.step_angles[3 * b + i // 3, i % 3] = x / F[b, i, i]
     return True
 
 
 @_jit
-def _posterior_sigma(system, base, out):
-    """Standard deviation of each angle, the base's own uncertainty included (Laplace). base (6,): scratch."""
-    F, Z, S, column = system.F, system.Z, system.S, system.vector
+def _posterior_sigma(system, out):
+    """Standard deviation of each angle, the base's own uncertainty included (Laplace).
+
+    var_i = |F^-1 e_i|^2 + |S^-1 Z^T F^-1 e_i|^2, with S here the factor of the complement.
+    """
+    F, S, column, base = system.F, system.S, system.column, system.base
     for b in range(5):
         for i in range(9):
-            # var = |F^-1 e_i|^2 + |S^-1 Z^T F^-1 e_i|^2
             variance = 0.0
-            for m in range(9):
-                s = 1.0 if m == i else 0.0
+            for m in range(i, 9):
+                x = 1.0 if m == i else 0.0
                 for t in range(i, m):
-                    s -= F[b, m, t] * column[t]
-                column[m] = s / F[b, m, m] if m >= i else 0.0
+                    x -= F[b, m, t] * column[t]
+                column[m] = x / F[b, m, m]
                 variance += column[m] * column[m]
             for c in range(6):
-                s = 0.0
+                x = 0.0
                 for m in range(i, 9):
-                    s += Z[b, m, c] * column[m]
-                base[c] = s
-            _solve_lower(S, base, 6)
-            for c in range(6):
+                    x += F[b, 9 + c, m] * column[m]
+                for t in range(c):
+                    x -= S[c, t] * base[t]
+                base[c] = x / S[c, c]
                 variance += base[c] * base[c]
             out[3 * b + i // 3, i % 3] = np.sqrt(variance)
 
 
 @_jit
-def _dominant_quaternion(N, scale, q):
-    """Eigenvector of the largest eigenvalue of a symmetric 4 x 4, by Jacobi; destroys N.
+def _dominant_quaternion(system, scale, q):
+    """Eigenvector of system.N (symmetric, entries about `scale`) to its largest eigenvalue.
 
-    scale: the size of N's entries, against which an off-diagonal is nothing.
+    By Jacobi rotations, which destroy N.
     """
-    V = np.empty((4, 4))
+    N, V = system.N, system.V
     for i in range(4):
         for c in range(4):
             V[i, c] = 1.0 if i == c else 0.0
     for _ in range(12):
         off = 0.0
         for i in range(4):
-            for c in range(i):
-                off += N[i, c] * N[i, c]
-        if off < 1e-24 * scale * scale:
-            break
-        for i in range(3):
             for c in range(i + 1, 4):
-                if N[i, c] == 0.0:
+                off += N[i, c] * N[i, c]
+                if abs(N[i, c]) < 1e-14 * scale:
                     continue
                 t = (N[c, c] - N[i, i]) / (2 * N[i, c])
                 t = (1.0 if t >= 0 else -1.0) / (abs(t) + np.sqrt(t * t + 1))
                 cs = 1 / np.sqrt(t * t + 1)
                 sn = t * cs
                 for m in range(4):
-                    a, b = N[m, i], N[m, c]
-                    N[m, i], N[m, c] = cs * a - sn * b, sn * a + cs * b
+                    x, y = N[m, i], N[m, c]
+                    N[m, i], N[m, c] = cs * x - sn * y, sn * x + cs * y
                 for m in range(4):
-                    a, b = N[i, m], N[c, m]
-                    N[i, m], N[c, m] = cs * a - sn * b, sn * a + cs * b
-                for m in range(4):
-                    a, b = V[m, i], V[m, c]
-                    V[m, i], V[m, c] = cs * a - sn * b, sn * a + cs * b
+                    x, y = N[i, m], N[c, m]
+                    N[i, m], N[c, m] = cs * x - sn * y, sn * x + cs * y
+                    x, y = V[m, i], V[m, c]
+                    V[m, i], V[m, c] = cs * x - sn * y, sn * x + cs * y
+        if off < 1e-24 * scale * scale:
+            break
     best = 0
     for i in range(1, 4):
         if N[i, i] > N[best, best]:
@@ -658,101 +551,105 @@ def _dominant_quaternion(N, scale, q):
 
 
 @_jit
-def _align(goal, model, weight, q, p):
-    """Base q, p that lays a model, its wrist at the origin, on the points (Horn 1987)."""
-    X, Y = model.X, goal.Y
+def _align(rig, goal, s, system):
+    """Lay a model that is posed at the identity, its wrist at the origin, on the points.
+
+    Least squares with system.align_weight; Horn 1987, by quaternions. Fills q and p.
+    """
+    mx, my, M, N = system.x_mean, system.y_mean, system.moment, system.N
     total = 0.0
-    mx = np.zeros(3)
-    my = np.zeros(3)
-    for k in range(X.shape[0]):
-        if goal.present[k]:
-            total += weight[k]
+    for r in range(3):
+        mx[r] = my[r] = 0.0
+    for k in range(rig.n_points):
+        if goal.present[k] != 0:
+            w = system.align_weight[k]
+            total += w
             for r in range(3):
-                mx[r] += weight[k] * X[k, r]
-                my[r] += weight[k] * Y[k, r]
-    M = np.zeros((3, 3))
+                mx[r] += w * s.X[k, r]
+                my[r] += w * goal.Y[k, r]
     scale = 0.0
-    for k in range(X.shape[0]):
-        if goal.present[k]:
-            for r in range(3):
-                for c in range(3):
-                    M[r, c] += weight[k] * (X[k, r] - mx[r] / total) * (Y[k, c] - my[c] / total)
+    for r in range(3):
+        mx[r] /= total
+        my[r] /= total
     for r in range(3):
         for c in range(3):
-            scale = max(scale, abs(M[r, c]))
-    N = np.empty((4, 4))
-    N[0, 0] = M[0, 0] + M[1, 1] + M[2, 2]
-    N[1, 1] = M[0, 0] - M[1, 1] - M[2, 2]
-    N[2, 2] = M[1, 1] - M[0, 0] - M[2, 2]
-    N[3, 3] = M[2, 2] - M[0, 0] - M[1, 1]
-    N[0, 1] = N[1, 0] = M[1, 2] - M[2, 1]
-    N[0, 2] = N[2, 0] = M[2, 0] - M[0, 2]
-    N[0, 3] = N[3, 0] = M[0, 1] - M[1, 0]
-    N[1, 2] = N[2, 1] = M[0, 1] + M[1, 0]
-    N[1, 3] = N[3, 1] = M[0, 2] + M[2, 0]
-    N[2, 3] = N[3, 2] = M[1, 2] + M[2, 1]
-    _dominant_quaternion(N, scale, q)
-    R = np.empty((1, 3, 3))
-    _rotation_of_quaternion(q, R)
+            x = 0.0
+            for k in range(rig.n_points):
+                if goal.present[k] != 0:
+                    w = system.align_weight[k]
+                    x += w * (s.X[k, r] - mx[r]) * (goal.Y[k, c] - my[c])
+            M[r, c] = x
+            scale = max(scale, abs(x))
+    trace = M[0, 0] + M[1, 1] + M[2, 2]
+    N[0, 0] = trace
     for r in range(3):
-        p[r] = my[r] / total
+        u, v = (r + 1) % 3, (r + 2) % 3
+        N[0, r + 1] = N[r + 1, 0] = M[u, v] - M[v, u]
         for c in range(3):
-            p[r] -= R[0, r, c] * mx[c] / total
+            N[r + 1, c + 1] = M[r, c] + M[c, r] - (trace if r == c else 0.0)
+    _dominant_quaternion(system, scale, s.q)
+    _base_rotation(s)
+    for r in range(3):
+        x = my[r]
+        for c in range(3):
+            x -= s.R[0, r, c] * mx[c]
+        s.p[r] = s.P[0, r] = x
 
 
 @_jit
-def _aim_finger(block, rig, goal, state):
+def _aim_finger(block, rig, goal, s, lengths):
     """Angles of one finger, base to tip, from directions to the points that are there.
 
     Each joint is swung so that its bone points at the next landmark up the finger; where that is
     two or more bones away, the joint between is opened to the distance (law of cosines).
     """
     first = 3 * block + 1
-    landmark = rig.finger_landmarks[block]
-    rest, theta, limits, R, P, Y = goal.rest, state.theta, rig.limits, state.R, state.P, goal.Y
     finger = FINGER_OF_BLOCK[block]
-    lengths = np.empty(3)
+    theta, limits = s.theta, rig.limits
     for level in range(3):
-        s = 0.0
+        x = 0.0
         for r in range(3):
-            end = rest[first + level + 1, r] if level < 2 else goal.tip_rest[finger, r]
-            s += (end - rest[first + level, r]) ** 2
-        lengths[level] = np.sqrt(s)
+            end = goal.rest[first + level + 1, r] if level < 2 else goal.tip_rest[finger, r]
+            x += (end - goal.rest[first + level, r]) ** 2
+        lengths[level] = np.sqrt(x)
     for level in range(3):
         j = first + level
         i = j - 1
         parent = 0 if level == 0 else j - 1
-        theta[i, 0], theta[i, 1], theta[i, 2] = rig.prior_mean[i, 0], 0.0, 0.0
+        theta[i, 0] = rig.prior_mean[i, 0]
         if level == 2:
-            theta[i, 0] = rig.coupling[block] * theta[i - 1, 0]
-        _pose_joint(j, rig, rest, state)
-        target = level + 1
-        while target < 4 and (landmark[target] < 0 or not goal.present[landmark[target]]):
+            theta[i, 0] += rig.coupling[block] * theta[i - 1, 0]
+        _pose_joint(j, rig, goal.rest, s)
+        k = -1
+        target = level
+        while k < 0 and target < 3:
             target += 1
-        if target == 4:
+            k = rig.finger_landmarks[block, target]
+            if k >= 0 and goal.present[k] == 0:
+                k = -1
+        if k < 0:
             continue
-        k = landmark[target]
         # A marker is taken back to its joint as if its carrier did not turn against this joint.
+        # u is the direction in the anatomical frame, A^T R_parent^T d.
         u0 = u1 = u2 = 0.0
-        length = 0.0
         for r in range(3):
-            d = Y[k, r] - P[j, r]
+            d = goal.Y[k, r] - s.P[j, r]
             for c in range(3):
-                d -= R[parent, r, c] * rig.offset[k, c]
-            length += d * d
-            # into the anatomical frame: A^T R_parent^T d
+                d -= s.R[parent, r, c] * rig.offset[k, c]
             for c in range(3):
-                u0 += R[parent, r, c] * rig.A[i, c, 0] * d
-                u1 += R[parent, r, c] * rig.A[i, c, 1] * d
-                u2 += R[parent, r, c] * rig.A[i, c, 2] * d
-        length = np.sqrt(length)
+                x = s.R[parent, r, c] * d
+                u0 += rig.A[i, c, 0] * x
+                u1 += rig.A[i, c, 1] * x
+                u2 += rig.A[i, c, 2] * x
+        length = np.sqrt(u0 * u0 + u1 * u1 + u2 * u2)
         if length < 1e-6:
             continue
         flexion = np.arctan2(-u1, u2)
-        if target > level + 1:
-            rear, front = lengths[level], 0.0
-            for t in range(level + 1, target):
-                front += lengths[t]
+        front = 0.0
+        for t in range(level + 1, target):
+            front += lengths[t]
+        if front > 0.0:
+            rear = lengths[level]
             cosine = (length * length - rear * rear - front * front) / (2 * rear * front)
             bend = np.arccos(min(1.0, max(-1.0, cosine)))
             flexion -= np.arctan2(front * np.sin(bend), rear + front * np.cos(bend))
@@ -760,83 +657,105 @@ def _aim_finger(block, rig, goal, state):
         theta[i, 0] = min(limits[i, 0, 1] + 0.6, max(limits[i, 0, 0] - 1.2, flexion))
         abduction = np.arcsin(min(1.0, max(-1.0, u0 / length)))
         theta[i, 1] = min(limits[i, 1, 1], max(limits[i, 1, 0], abduction))
-        _pose_joint(j, rig, rest, state)
+        _pose_joint(j, rig, goal.rest, s)
 
 
 @_jit
-def _start(which, rig, goal, state, align_weight):
-    """A pose to begin from. 0: palm on palm, fingers aimed; 1: a curled hand laid on all points;
-    2: an open one."""
-    for i in range(15):
-        bend = rig.prior_mean[i, 0] if which == 0 else 0.0
-        if which == 1:
-            bend = _CURLED * rig.limits[i, 0, 1]
-        state.theta[i, 0], state.theta[i, 1], state.theta[i, 2] = bend, 0.0, 0.0
-    state.q[0], state.q[1], state.q[2], state.q[3] = 1.0, 0.0, 0.0, 0.0
-    for r in range(3):
-        state.p[r] = 0.0
-    forward(rig, goal, state)
-    for k in range(rig.carrier.shape[0]):
-        j = rig.carrier[k]
-        on_palm = j == 0 or ((j - 1) % 3 == 0 and _at_joint(rig, k))
-        # The fingers' points weigh a little: they decide where the palm's alone lie on a line.
-        align_weight[k] = goal.weight[k] * (1.0 if on_palm or which > 0 else 0.02)
-    _align(goal, state, align_weight, state.q, state.p)
-    if which == 0:
-        _rotation_of_quaternion(state.q, state.R)
-        for r in range(3):
-            state.P[0, r] = state.p[r]
-        for block in range(5):
-            _aim_finger(block, rig, goal, state)
-    forward(rig, goal, state)
+def _start(which, rig, goal, s, system):
+    """A pose to begin from, into the state's unknowns.
 
-
-@_jit
-def _take_step(state, system, trial):
-    """trial's unknowns = state's, moved by the system's step."""
-    step = system.step_b
-    _turn_quaternion(state.q, step[0], step[1], step[2], trial.q)
-    for r in range(3):
-        trial.p[r] = state.p[r] + step[3 + r]
+    0: palm on palm, fingers aimed. 1: a curled hand laid on all points. 2: an open one.
+    """
     for i in range(15):
         for a in range(3):
-            trial.theta[i, a] = state.theta[i, a] + system.step_f[i // 3, 3 * (i % 3) + a]
+            s.theta[i, a] = 0.0
+        if which == 0:
+            s.theta[i, 0] = rig.prior_mean[i, 0]
+        elif which == 1:
+            s.theta[i, 0] = _CURLED * rig.limits[i, 0, 1]
+    for r in range(3):
+        s.q[r + 1] = s.p[r] = 0.0
+    s.q[0] = 1.0
+    _forward(rig, goal, s)
+    for k in range(rig.n_points):
+        on_palm = rig.carrier[k] == 0 or (rig.carrier[k] % 3 == 1 and rig.at_joint[k] != 0)
+        # The fingers' points weigh a little: they decide where the palm's alone lie on a line.
+        system.align_weight[k] = rig.weight[k] * (1.0 if on_palm or which > 0 else 0.02)
+    _align(rig, goal, s, system)
+    if which == 0:
+        for block in range(5):
+            _aim_finger(block, rig, goal, s, system.lengths)
 
 
 @_jit
-def _copy_unknowns(state, out):
-    out.q[:] = state.q
-    out.p[:] = state.p
-    out.theta[:] = state.theta
+def _take_step(s, system, out):
+    """Unknowns of `out` = those of `s` moved by the system's step: q <- exp(omega) q."""
+    step, q = system.step_base, s.q
+    angle = np.sqrt(step[0] * step[0] + step[1] * step[1] + step[2] * step[2])
+    # sin(angle/2)/angle, by its series where the quotient would lose digits
+    f = np.sin(0.5 * angle) / angle if angle > 1e-6 else 0.5 - angle * angle / 48.0
+    w, x, y, z = np.cos(0.5 * angle), f * step[0], f * step[1], f * step[2]
+    out.q[0] = w * q[0] - x * q[1] - y * q[2] - z * q[3]
+    out.q[1] = w * q[1] + x * q[0] + y * q[3] - z * q[2]
+    out.q[2] = w * q[2] - x * q[3] + y * q[0] + z * q[1]
+    out.q[3] = w * q[3] + x * q[2] - y * q[1] + z * q[0]
+    norm = 0.0
+    for m in range(4):
+        norm += out.q[m] * out.q[m]
+    norm = np.sqrt(norm)
+    for m in range(4):
+        out.q[m] /= norm
+    for r in range(3):
+        out.p[r] = s.p[r] + step[3 + r]
+    for i in range(15):
+        for a in range(3):
+            out.theta[i, a] = s.theta[i, a] + system.step_angles[i, a]
 
 
 @_jit
-def _descend(rig, goal, full_weight, start, spare, system):
+def _copy_unknowns(s, out):
+    for m in range(4):
+        out.q[m] = s.q[m]
+    for r in range(3):
+        out.p[r] = s.p[r]
+    for i in range(15):
+        for a in range(3):
+            out.theta[i, a] = s.theta[i, a]
+
+
+@_jit
+def _loosen(factor, rig, goal):
+    for k in range(rig.n_points):
+        goal.weight[k] = rig.weight[k] / factor
+
+
+@_jit
+def _descend(rig, goal, start, spare, system):
     """Levenberg-Marquardt from `start`, which ends at the minimum; cost, iterations, status.
 
     It begins with the points as loose as `_ANNEAL_FROM` and tightens them tenfold at a time: with a
     sigma of micrometres the valley is so narrow that a straight step along it leaves it at once.
     """
     loose = 1.0
-    for k in range(full_weight.shape[0]):
-        loose = max(loose, _ANNEAL_FROM * full_weight[k])
-    goal.weight[:] = full_weight / loose
+    for k in range(rig.n_points):
+        loose = max(loose, _ANNEAL_FROM * rig.weight[k])
+    _loosen(loose, rig, goal)
     state, trial = start, spare
-    cost = energy(rig, goal, state, system.vector)
+    _forward(rig, goal, state)
+    cost = _energy(rig, goal, state, system)
     damping = _INITIAL_DAMPING
     iterations = 0
     status = NOT_CONVERGED
-    n_iterations = int(rig.parameters[P_MAX_ITERATIONS])
-    while iterations < n_iterations and status == NOT_CONVERGED:
+    while iterations < rig.max_iterations and status == NOT_CONVERGED:
         iterations += 1
-        normal_equations(rig, goal, state, system)
+        _assemble(rig, goal, state, system)
         before = cost
         while True:
             moved = np.inf
-            if eliminate(system, damping):
+            if _eliminate(system, damping):
                 _take_step(state, system, trial)
-                forward(rig, goal, trial)
-                moved = energy(rig, goal, trial, system.vector)
+                _forward(rig, goal, trial)
+                moved = _energy(rig, goal, trial, system)
                 # A tiny gain means the end only where the step was not held back.
                 small = abs(moved - cost) <= _COST_TOLERANCE + _COST_TOLERANCE_RELATIVE * cost
                 if small and (damping < 1.0 or moved >= cost):
@@ -853,8 +772,8 @@ def _descend(rig, goal, full_weight, start, spare, system):
                 break
         if loose > 1.0 and (status == CONVERGED or cost > 0.5 * before):
             loose = max(1.0, 0.1 * loose)
-            goal.weight[:] = full_weight / loose
-            cost = energy(rig, goal, state, system.vector)
+            _loosen(loose, rig, goal)
+            cost = _energy(rig, goal, state, system)
             damping = _INITIAL_DAMPING
             status = NOT_CONVERGED
     _copy_unknowns(state, start)
@@ -862,47 +781,37 @@ def _descend(rig, goal, full_weight, start, spare, system):
 
 
 @_jit
-def _at_joint(rig, k):
-    """Whether landmark k is its carrier's origin, which the carrier's own angles do not move."""
-    o = rig.offset
-    return rig.tip[k] < 0 and o[k, 0] == 0.0 and o[k, 1] == 0.0 and o[k, 2] == 0.0
-
-
-@_jit
-def _too_few(Y, present):
-    """True unless there are three points that do not lie on a line."""
+def _too_few(rig, goal, system):
+    """True unless there are three points that do not lie on a line. Fills align_weight."""
     n = 0
-    m = np.zeros(3)
-    for k in range(Y.shape[0]):
-        if present[k]:
+    mean, line = system.x_mean, system.y_mean
+    for r in range(3):
+        mean[r] = 0.0
+    for k in range(rig.n_points):
+        if goal.present[k] != 0:
             n += 1
             for r in range(3):
-                m[r] += Y[k, r]
-    if n < 3:
-        return True
-    for r in range(3):
-        m[r] /= n
-    # Farthest point from the mean gives a line; then the farthest from that line.
-    far = 0.0
-    u = np.zeros(3)
-    for k in range(Y.shape[0]):
-        if present[k]:
-            s = (Y[k, 0] - m[0]) ** 2 + (Y[k, 1] - m[1]) ** 2 + (Y[k, 2] - m[2]) ** 2
-            if s > far:
-                far = s
-                for r in range(3):
-                    u[r] = Y[k, r] - m[r]
-    if far < _MIN_SPREAD**2:
-        return True
+                mean[r] += goal.Y[k, r]
+    # The farthest point from the mean gives a line; then the farthest from that line.
+    longest = 0.0
+    for k in range(rig.n_points):
+        x = 0.0
+        for r in range(3):
+            x += (goal.Y[k, r] - mean[r] / n) ** 2
+        if goal.present[k] != 0 and x > longest:
+            longest = x
+            for r in range(3):
+                line[r] = goal.Y[k, r] - mean[r] / n
     spread = 0.0
-    for k in range(Y.shape[0]):
-        if present[k]:
+    for k in range(rig.n_points):
+        if goal.present[k] != 0:
             dot = square = 0.0
             for r in range(3):
-                dot += (Y[k, r] - m[r]) * u[r]
-                square += (Y[k, r] - m[r]) ** 2
-            spread = max(spread, square - dot * dot / far)
-    return spread < _MIN_SPREAD**2
+                d = goal.Y[k, r] - mean[r] / n
+                dot += d * line[r]
+                square += d * d
+            spread = max(spread, square - dot * dot / longest)
+    return n < 3 or not spread > _MIN_SPREAD**2
 
 
 @_jit
@@ -920,106 +829,104 @@ def _canonical_angles(theta):
 
 
 @_jit
-def _axis_angle_of_quaternion(w, x, y, z, out):
+def _axis_angle(w, x, y, z, out):
+    """Axis-angle of a unit quaternion, angle in [0, pi]."""
+    sin_half = np.sqrt(x * x + y * y + z * z)
+    angle = 2.0 * np.arctan2(sin_half, abs(w))
+    scale = angle / sin_half if sin_half > 1e-12 else 2.0
     if w < 0.0:
-        w, x, y, z = -w, -x, -y, -z
-    s = np.sqrt(x * x + y * y + z * z)
-    scale = 2.0 * np.arctan2(s, w) / s if s > 1e-12 else 2.0
+        scale = -scale
     out[0], out[1], out[2] = scale * x, scale * y, scale * z
 
 
 @_jit
-def _pose_of_angles(theta, A, pose):
-    """Axis-angle of every local rotation: the three half-angle quaternions in the joint's frame."""
-    v = np.empty(3)
+def _store_pose(rig, s, system, fitted):
+    """Axis-angle of every rotation: three half-angle quaternions in each joint's own frame."""
+    v = system.axis_angle
+    _axis_angle(s.q[0], s.q[1], s.q[2], s.q[3], v)
+    for r in range(3):
+        fitted.pose[0, r] = v[r]
+        fitted.wrist[r] = s.p[r]
     for i in range(15):
-        c0, s0 = np.cos(0.5 * theta[i, 0]), np.sin(0.5 * theta[i, 0])
-        c1, s1 = np.cos(0.5 * theta[i, 1]), np.sin(0.5 * theta[i, 1])
-        c2, s2 = np.cos(0.5 * theta[i, 2]), np.sin(0.5 * theta[i, 2])
+        c0, s0 = np.cos(0.5 * s.theta[i, 0]), np.sin(0.5 * s.theta[i, 0])
+        c1, s1 = np.cos(0.5 * s.theta[i, 1]), np.sin(0.5 * s.theta[i, 1])
+        c2, s2 = np.cos(0.5 * s.theta[i, 2]), np.sin(0.5 * s.theta[i, 2])
         w = c0 * c1 * c2 - s0 * s1 * s2
         x = s0 * c1 * c2 + c0 * s1 * s2
         y = c0 * s1 * c2 - s0 * c1 * s2
         z = c0 * c1 * s2 + s0 * s1 * c2
-        _axis_angle_of_quaternion(w, x, y, z, v)
+        _axis_angle(w, x, y, z, v)
         for r in range(3):
-            pose[i + 1, r] = A[i, r, 0] * v[0] + A[i, r, 1] * v[1] + A[i, r, 2] * v[2]
+            fitted.angles[i, r] = s.theta[i, r]
+            fitted.pose[i + 1, r] = (
+                rig.A[i, r, 0] * v[0] + rig.A[i, r, 1] * v[1] + rig.A[i, r, 2] * v[2]
+            )
+
+
+@_jit
+def _fit_hand(rig, goal, states, system, fitted):
+    """Fit one hand: up to three starts, the cheapest end is kept."""
+    state, spare, best = states[0], states[1], states[2]
+    n_present = 0
+    for k in range(rig.n_points):
+        n_present += goal.present[k]
+    fitted.iterations = 0
+    fitted.status = TOO_FEW_POINTS
+    if _too_few(rig, goal, system):
+        return
+    fitted.status = NOT_CONVERGED
+    fitted.cost = np.inf
+    for which in range(3):
+        _start(which, rig, goal, state, system)
+        cost, iterations, status = _descend(rig, goal, state, spare, system)
+        fitted.iterations += iterations
+        if cost < fitted.cost:
+            fitted.cost = cost
+            fitted.status = status
+            _copy_unknowns(state, best)
+        # The whole cost, not the points' alone: a finger turned about itself fits them too.
+        if 2.0 * fitted.cost <= 3.0 * n_present * rig.restart:
+            break
+    _canonical_angles(best.theta)
+    _forward(rig, goal, best)
+    for k in range(rig.n_points):
+        if goal.present[k] != 0:
+            x = 0.0
+            for r in range(3):
+                x += (best.X[k, r] - goal.Y[k, r]) ** 2
+            fitted.residual[k] = np.sqrt(x)
+    _assemble(rig, goal, best, system)
+    if _eliminate(system, 0.0):
+        _posterior_sigma(system, fitted.sigma)
+    _store_pose(rig, best, system, fitted)
 
 
 @_jit
 def solve_hands(
-    rig, points, weight, shape_of, rest_of, tip_rest_of, target_angles, target_R, target_p, fitted
-):
-    """Fit every hand of a chunk into `fitted`. Shapes and units: `solver.solve`."""
-    n_points = points.shape[1]
-    has_target = target_angles.shape[0] > 0
-    state, spare, best = new_state(n_points), new_state(n_points), new_state(n_points)
-    system = new_system()
-    present = np.empty(n_points, np.bool_)
-    loose_weight, align_weight = np.empty(n_points), np.empty(n_points)
-    no_angles, no_R, no_p = np.zeros((15, 3)), np.zeros((3, 3)), np.zeros(3)
+    rigs, points, shape_of, rest, tip_rest, target_angles, target_R, target_wrist,
+    goals, states, systems, fitted,
+):  # fmt: skip
+    """Fit every hand of a chunk into `fitted`, which comes in filled with NaN.
+
+    rigs (1,) RIG; points (N, K, 3); shape_of (N,) row of rest (S, 16, 3) and tip_rest (S, 5, 3);
+    target arrays (N, ...) or empty; goals (1,), states (3,), systems (1,): workspace.
+    """
+    rig, goal, system = rigs[0], goals[0], systems[0]
     for h in range(points.shape[0]):
-        n_present = 0
-        for k in range(n_points):
-            present[k] = weight[k] > 0.0 and np.isfinite(
-                points[h, k, 0] + points[h, k, 1] + points[h, k, 2]
-            )
-            n_present += present[k]
-        goal = Goal(
-            points[h], present, loose_weight, rest_of[shape_of[h]], tip_rest_of[shape_of[h]],
-            has_target,
-            target_angles[h] if has_target else no_angles,
-            target_R[h] if has_target else no_R,
-            target_p[h] if has_target else no_p,
-        )  # fmt: skip
-        if _too_few(goal.Y, present):
-            _blank(h, fitted)
-            continue
-        fitted.iterations[h] = 0
-        fitted.status[h] = NOT_CONVERGED
-        best_cost = np.inf
-        for which in range(3):
-            loose_weight[:] = weight
-            _start(which, rig, goal, state, align_weight)
-            cost, iterations, status = _descend(rig, goal, weight, state, spare, system)
-            fitted.iterations[h] += iterations
-            if cost < best_cost:
-                best_cost = cost
-                fitted.status[h] = status
-                _copy_unknowns(state, best)
-            # The whole cost, not the points' alone: a finger turned about itself fits them too.
-            if 2.0 * best_cost <= 3.0 * n_present * rig.parameters[P_RESTART]:
-                break
-        fitted.cost[h] = best_cost
-        _canonical_angles(best.theta)
-        loose_weight[:] = weight
-        forward(rig, goal, best)
-        for k in range(n_points):
-            fitted.residual[h, k] = np.nan
-            if present[k]:
-                s = 0.0
-                for r in range(3):
-                    s += (best.X[k, r] - goal.Y[k, r]) ** 2
-                fitted.residual[h, k] = np.sqrt(s)
-        normal_equations(rig, goal, best, system)
-        if eliminate(system, 0.0):
-            _posterior_sigma(system, system.step_b, fitted.sigma[h])
-        else:
-            fitted.sigma[h] = np.inf
-        q = best.q
-        _axis_angle_of_quaternion(q[0], q[1], q[2], q[3], fitted.pose[h, 0])
-        _pose_of_angles(best.theta, rig.A, fitted.pose[h])
-        fitted.angles[h] = best.theta
-        fitted.wrist[h] = best.p
-
-
-@_jit
-def _blank(h, fitted):
-    """A hand with too few points: no number that could pass for a pose."""
-    fitted.status[h] = TOO_FEW_POINTS
-    fitted.iterations[h] = 0
-    fitted.cost[h] = np.nan
-    fitted.pose[h] = np.nan
-    fitted.wrist[h] = np.nan
-    fitted.angles[h] = np.nan
-    fitted.sigma[h] = np.nan
-    fitted.residual[h] = np.nan
+        for k in range(rig.n_points):
+            for r in range(3):
+                goal.Y[k, r] = points[h, k, r]
+            total = points[h, k, 0] + points[h, k, 1] + points[h, k, 2]
+            goal.present[k] = 1 if rig.weight[k] > 0.0 and np.isfinite(total) else 0
+        for r in range(3):
+            for j in range(16):
+                goal.rest[j, r] = rest[shape_of[h], j, r]
+            for f in range(5):
+                goal.tip_rest[f, r] = tip_rest[shape_of[h], f, r]
+            if rig.target_angle_weight > 0.0:
+                goal.target_wrist[r] = target_wrist[h, r]
+                for c in range(3):
+                    goal.target_R[r, c] = target_R[h, r, c]
+                for i in range(15):
+                    goal.target_angles[i, r] = target_angles[h, i, r]
+        _fit_hand(rig, goal, states, system, fitted[h])

@@ -1,8 +1,8 @@
 """Poses from points: batched Levenberg-Marquardt on the hand's tree.
 
-In: points (N, K, 3) of N hands of one side, where those points sit on the hand (`Attachments`), and
-a shaped hand model. Out: a `Solution`: pose, translation, angles, residuals, what limits were broken
-and by how much, and how well each angle is known.
+In: points (N, K, 3) of N hands of one side, where those points sit on the hand (`Attachments`),
+and a shaped hand model. Out: a `Solution`: pose, translation, angles, residuals, what limits were
+broken and by how much, and how well each angle is known.
 
 The estimate is the most probable pose (MAP) under the sigmas of `Settings`: points are noisy by
 `sigma_point`, an angle outside its limits costs its excess over `sigma_limit` (quadratic, then
@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from twohand500k.conventions import MANO_CARRIER, MANO_CHAINS, N_JOINTS, N_MANO_JOINTS, TIP_JOINTS
 from twohand500k.hand.anatomy import Anatomy
@@ -34,6 +34,8 @@ from twohand500k.hand.rotations import (
 )
 from twohand500k.ik import _kernels
 from twohand500k.ik.residuals import AnglePrior
+
+Ints = NDArray[np.int64]
 
 # Hands a thread takes at a time: small enough to share the work, large enough to hide the call.
 _CHUNK = 256
@@ -67,13 +69,13 @@ class Attachments:
 
     joint (K,): the OpenPose joint a landmark stands for (or is near to, for a marker).
     carrier (K,): the MANO joint it moves with. tip (K,): the finger (0 thumb .. 4 little) whose
-    skin tip it is, -1 otherwise. offset (K, 3) m: from the carrier's origin, in the carrier's frame,
-    on the model's own side; 0 for joints, unused for tips. weight (K,): 1 = `sigma_point`.
+    skin tip it is, -1 otherwise. offset (K, 3) m: from the carrier's origin, in the carrier's
+    frame, on the model's own side; 0 for joints, unused for tips. weight (K,): 1 = `sigma_point`.
     """
 
-    joint: Array
-    carrier: Array
-    tip: Array
+    joint: Ints
+    carrier: Ints
+    tip: Ints
     offset: Array
     weight: Array
 
@@ -124,16 +126,16 @@ class Solution:
     angle_sigma: Array
     residual: Array
     cost: Array
-    iterations: Array
-    status: Array
+    iterations: Ints
+    status: Ints
 
     @property
-    def converged(self) -> Array:
+    def converged(self) -> NDArray[np.bool_]:
         """(N,) bool."""
         return self.status == _kernels.CONVERGED
 
     @property
-    def solved(self) -> Array:
+    def solved(self) -> NDArray[np.bool_]:
         """(N,) bool: there is a pose."""
         return self.status != _kernels.TOO_FEW_POINTS
 
@@ -159,6 +161,8 @@ def solve(
     n, k = len(points), len(attachments)
     if points.shape != (n, k, 3):
         raise ValueError(f"points must be (N, {k}, 3) for {k} attachments, got {points.shape}")
+    if k > _kernels.MAX_POINTS:
+        raise ValueError(f"at most {_kernels.MAX_POINTS} landmarks a hand, got {k}")
     if shaped.betas.shape[:-1] not in ((), (n,)):
         raise ValueError(f"betas must be (10,) or ({n}, 10), got {shaped.betas.shape}")
     left = shaped.model.side == "left"
@@ -179,11 +183,6 @@ def solve(
     tip_ids = list(model.tip_vertex_ids)
     tip_rest = np.ascontiguousarray(shaped.rest_vertices_at(tip_ids).reshape(-1, 5, 3))
     shape_of = np.arange(n) if shaped.betas.ndim == 2 else np.zeros(n, dtype=np.int64)
-    parameters = np.zeros(_kernels.N_PARAMETERS)
-    parameters[_kernels.P_LIMIT_WEIGHT] = 1.0 / settings.sigma_limit
-    parameters[_kernels.P_LIMIT_KNEE] = settings.limit_knee
-    parameters[_kernels.P_MAX_ITERATIONS] = settings.max_iterations
-    parameters[_kernels.P_RESTART] = settings.restart
     if target is None:
         target_angles, target_R, target_p = (
             np.empty((0, 15, 3)),
@@ -191,47 +190,40 @@ def solve(
             np.empty((0, 3)),
         )
     else:
-        parameters[_kernels.P_TARGET_ANGLE] = 1.0 / target.sigma_angle
-        parameters[_kernels.P_TARGET_ORIENTATION] = 1.0 / target.sigma_orientation
-        parameters[_kernels.P_TARGET_POSITION] = 1.0 / target.sigma_wrist
         target_angles = np.ascontiguousarray(anatomy.angles_from_pose(target.pose))
         target_R = np.ascontiguousarray(matrix_from_axis_angle(target.pose[:, 0]))
         target_p = np.ascontiguousarray(target.wrist)
 
-    tip_posedirs = np.swapaxes(model.posedirs[tip_ids], 1, 2)
-    rig = _kernels.Rig(
-        A=anatomy.A,
-        limits=anatomy.limits,
-        prior_mean=prior.mean,
-        prior_weight=prior.weight,
-        coupling=prior.coupling,
-        tip_posedirs=np.ascontiguousarray(tip_posedirs, dtype=np.float64),
-        tip_weights=np.ascontiguousarray(model.weights[tip_ids], dtype=np.float64),
-        carrier=np.ascontiguousarray(attachments.carrier, dtype=np.int64),
-        tip=np.ascontiguousarray(attachments.tip, dtype=np.int64),
-        offset=np.ascontiguousarray(offset, dtype=np.float64),
-        finger_landmarks=_finger_landmarks(attachments),
-        parameters=parameters,
-    )
-    weight = np.ascontiguousarray(attachments.weight / settings.sigma_point, dtype=np.float64)
-    fitted = _kernels.Fitted(
-        pose=np.empty((n, N_MANO_JOINTS, 3)),
-        wrist=np.empty((n, 3)),
-        angles=np.empty((n, N_MANO_JOINTS - 1, 3)),
-        sigma=np.empty((n, N_MANO_JOINTS - 1, 3)),
-        residual=np.empty((n, k)),
-        cost=np.empty(n),
-        iterations=np.empty(n, dtype=np.int64),
-        status=np.empty(n, dtype=np.int64),
-    )
+    rig = np.zeros(1, _kernels.RIG)
+    rig["A"], rig["limits"] = anatomy.A, anatomy.limits
+    rig["prior_mean"], rig["prior_weight"] = prior.mean, prior.weight
+    rig["coupling"] = prior.coupling
+    rig["tip_posedirs"] = np.swapaxes(model.posedirs[tip_ids], 1, 2)
+    rig["tip_weights"] = model.weights[tip_ids]
+    rig["n_points"] = k
+    rig["carrier"][0, :k], rig["tip"][0, :k] = attachments.carrier, attachments.tip
+    rig["offset"][0, :k] = offset
+    rig["at_joint"][0, :k] = (attachments.tip < 0) & ~offset.any(axis=1)
+    rig["weight"][0, :k] = attachments.weight / settings.sigma_point
+    rig["finger_landmarks"] = _finger_landmarks(attachments)
+    rig["limit_weight"], rig["limit_knee"] = 1.0 / settings.sigma_limit, settings.limit_knee
+    rig["max_iterations"], rig["restart"] = settings.max_iterations, settings.restart
+    if target is not None:
+        rig["target_angle_weight"] = 1.0 / target.sigma_angle
+        rig["target_orientation_weight"] = 1.0 / target.sigma_orientation
+        rig["target_wrist_weight"] = 1.0 / target.sigma_wrist
+    fitted = np.zeros(n, _kernels.FITTED)
+    for name in ("pose", "wrist", "angles", "sigma", "residual", "cost"):
+        fitted[name] = np.nan
 
     def solve_chunk(start: int) -> None:
         rows = slice(start, min(start + _CHUNK, n))
         some = slice(0, 0) if target is None else rows
         _kernels.solve_hands(
-            rig, points[rows], weight, shape_of[rows], rest, tip_rest,
+            rig, points[rows], shape_of[rows], rest, tip_rest,
             target_angles[some], target_R[some], target_p[some],
-            _kernels.Fitted(*(array[rows] for array in fitted)),
+            np.zeros(1, _kernels.GOAL), np.zeros(3, _kernels.STATE), np.zeros(1, _kernels.SYSTEM),
+            fitted[rows],
         )  # fmt: skip
 
     starts = range(0, n, _CHUNK)
@@ -243,19 +235,19 @@ def solve(
         for start in starts:
             solve_chunk(start)
 
-    pose, transl = fitted.pose, fitted.wrist - rest[shape_of, 0]
+    pose, transl = fitted["pose"].copy(), fitted["wrist"] - rest[shape_of, 0]
     if left:
         pose, transl = mirror_axis_angle(pose), mirror_points(transl)
     return Solution(
         pose=pose,
         transl=transl,
-        angles=fitted.angles,
-        limit_excess=anatomy.limit_excess(fitted.angles),
-        angle_sigma=fitted.sigma,
-        residual=fitted.residual,
-        cost=fitted.cost,
-        iterations=fitted.iterations,
-        status=fitted.status,
+        angles=fitted["angles"].copy(),
+        limit_excess=anatomy.limit_excess(fitted["angles"]),
+        angle_sigma=fitted["sigma"].copy(),
+        residual=fitted["residual"][:, :k].copy(),
+        cost=fitted["cost"].copy(),
+        iterations=fitted["iterations"].copy(),
+        status=fitted["status"].copy(),
     )
 
 
@@ -263,10 +255,10 @@ def _default_threads() -> int:
     return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
 
 
-def _finger_landmarks(attachments: Attachments) -> Array:
+def _finger_landmarks(attachments: Attachments) -> Ints:
     """(5, 4): per kernel block the landmarks of its three joints and its tip, -1 for none."""
     table = np.full((5, 4), -1, dtype=np.int64)
-    # backwards, so that of two landmarks at one joint the first stays; true joints come before markers
+    # backwards, so that of two landmarks at one joint the first stays
     for landmark in reversed(range(len(attachments))):
         joint = int(attachments.joint[landmark])
         if joint == 0 or attachments.carrier[landmark] not in MANO_CHAINS[(joint - 1) // 4]:
