@@ -2,11 +2,9 @@
 
 The hands are random but lawful (MANO's shapes, the left the right's mirror), so that joints really
 follow from parameters. The stage draws poses from (seed, sample id) and refuses some of them.
-Run as a script it is a whole build: ``python shards_fixture.py OUT UNITS WORKERS [KILL_AT]``.
+Run as a script it is a whole build: ``python shards_fixture.py OUT UNITS WORKERS``.
 """
 
-import os
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -171,25 +169,6 @@ def dataset_bytes(folder: Path) -> dict[str, bytes]:
     }
 
 
-def _kill_at_file_operation(number: int) -> None:
-    """SIGKILL this process right before its `number`-th fsync, rename or unlink."""
-    count = 0
-
-    def counted(operation):  # type: ignore[no-untyped-def]
-        def call(*args, **kwargs):  # type: ignore[no-untyped-def]
-            nonlocal count
-            count += 1
-            if count == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return operation(*args, **kwargs)
-
-        return call
-
-    os.fsync, os.replace, os.unlink = counted(os.fsync), counted(os.replace), counted(os.unlink)
-
-
 if __name__ == "__main__":
     folder, n_units, n_workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    if len(sys.argv) > 4:
-        _kill_at_file_operation(int(sys.argv[4]))
     build(folder, n_units, n_workers)

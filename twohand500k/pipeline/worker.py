@@ -49,6 +49,11 @@ def note_path(folder: Path, number: int) -> Path:
     return folder / WORK / f"unit-{number:05d}.running"
 
 
+def notes(folder: Path) -> list[Path]:
+    """Notes of units being worked on, or that were when their process died."""
+    return sorted((folder / WORK).glob("unit-*.running"))
+
+
 def do_unit(stage: Stage, job: Job) -> Marker:
     """Run one unit and write its shard and marker; returns the marker."""
     note = note_path(job.folder, job.number)

@@ -127,9 +127,9 @@ def arrays_sha256(stored: Mapping[str, Stored], conventions: Mapping[str, Any]) 
 
 def shard_bytes(stored: Mapping[str, Stored], conventions: Mapping[str, Any]) -> bytes:
     """The HDF5 file with these datasets and root attributes."""
-    with h5py.File(
-        "shard", "w", driver="core", backing_store=False, libver=("v110", "v110")
-    ) as file:
+    # HDF5 wants a name of its own for every file a process has open, in memory or not.
+    name = f"shard-{id(stored)}"
+    with h5py.File(name, "w", driver="core", backing_store=False, libver=("v110", "v110")) as file:
         for key, value in sorted(conventions.items()):
             _set_attribute(file, key, value)
         for path, item in stored.items():

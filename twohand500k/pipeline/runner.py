@@ -43,6 +43,7 @@ from twohand500k.pipeline.worker import (
     do_unit_in_worker,
     inputs_sha256,
     note_path,
+    notes,
     start_worker,
 )
 from twohand500k.shards import Index, conventions_for, write_index
@@ -218,9 +219,10 @@ class _Session:
         """Remove what killed or damaged units left, so that nothing stale can be taken for new."""
         remove_temporaries(self.out)
         remove_temporaries(self.out / WORK)
+        for note in notes(self.out):
+            note.unlink(missing_ok=True)
         for number in todo:
             marker_path(self.out, number).unlink(missing_ok=True)
-            note_path(self.out, number).unlink(missing_ok=True)
             (self.out / shard_name(number)).unlink(missing_ok=True)
 
     # Work
