@@ -11,9 +11,9 @@ that was calibrated on faulty input cannot hide it, because the comparison is wi
 at the best uniform scale. Wrong handedness does not show here at all: that needs the solver.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from itertools import combinations, permutations
 
 import numpy as np
@@ -97,47 +97,15 @@ class DistanceCheck:
         """For landmarks at these joints and a hand model (either side: distances do not tell)."""
         return cls(model.with_shape().with_pose().joints, tuple(int(j) for j in joints))
 
-    @cached_property
+    @property
     def declared(self) -> JointOrder:
         """The labels as given."""
         return JointOrder("as given", self.joints)
 
-    @cached_property
-    def reversed_fingers(self) -> JointOrder:
-        """Every finger's joints in the opposite order: tip to base."""
-        return JointOrder("each finger tip to base", self._reversed(range(5)), True)
-
-    @cached_property
+    @property
     def alternatives(self) -> tuple[JointOrder, ...]:
         """Other readings worth trying on a hand whose distances disagree with its labels."""
-        orders: dict[tuple[int, ...], JointOrder] = {}
-
-        def add(order: JointOrder) -> None:
-            if order.joints != self.joints:
-                orders.setdefault(order.joints, order)
-
-        add(self.reversed_fingers)
-        for count in (1, 2, 3, 4):
-            for fingers in combinations(range(5), count):
-                names = ", ".join(FINGERS[f] for f in fingers)
-                add(JointOrder(f"tip to base in {names}", self._reversed(fingers), True))
-        if len(self.joints) == N_JOINTS and sorted(self.joints) == list(range(N_JOINTS)):
-            for name, order in _KNOWN_ORDERS.items():
-                add(JointOrder(name, tuple(order[j] for j in self.joints)))
-        slots = [tuple(j for j in self.joints if j and (j - 1) // 4 == f) for f in range(5)]
-        offsets = [tuple((j - 1) % 4 for j in finger) for finger in slots]
-        for order in permutations(range(5)):
-            if all(offsets[f] == offsets[order[f]] for f in range(5)):
-                joints = tuple(j and 1 + 4 * order[(j - 1) // 4] + (j - 1) % 4 for j in self.joints)
-                said = ", ".join(FINGERS[f] for f in order)
-                add(JointOrder(f"fingers in the order {said}", joints))
-                add(
-                    JointOrder(
-                        f"fingers in the order {said}, each tip to base",
-                        self._reversed(range(5), joints),
-                    )
-                )
-        return tuple(orders.values())
+        return _alternatives(self.joints)
 
     def scale(self, points: Array) -> Array:
         """Size of each hand relative to the template (N,): the median ratio of distances.
@@ -145,53 +113,91 @@ class DistanceCheck:
         NaN where fewer than three such distances are seen. A median, so that one stray point
         among the K does not look like another unit.
         """
-        ratio = self._measured(points, self.declared) / self._rest(self.declared)
-        return _nan_where_few(np.nanmedian, ratio)
+        pairs, rest = self._table((self.declared,))
+        return _median(_distances(points, pairs) / rest, 3)[:, 0]
 
-    def misfit(self, points: Array, order: JointOrder | None = None) -> Array:
-        """Root mean square disagreement of distances (N,), metres at the template's size.
+    def misfit(self, points: Array, orders: Sequence[JointOrder] | None = None) -> Array:
+        """Root mean square disagreement of distances, metres at the template's size.
 
-        The hand is first brought to the template's size by its median ratio (held to 0.5..2, so
-        that an order cannot win by shrinking the hand). NaN where fewer than six distances are
-        seen: too few to tell one order from another.
+        (N,) for the labels as given, (N, O) for O orders. The hand is first brought to the
+        template's size by its median ratio (held to 0.5..2, so that an order cannot win by
+        shrinking the hand). NaN where fewer than six distances are seen: too few to tell.
         """
-        order = self.declared if order is None else order
-        rest = self._rest(order)
-        measured = self._measured(points, order)
-        scale = np.clip(_nan_where_few(np.nanmedian, measured / rest), 0.5, 2.0)
-        square = (measured / scale[:, None] - rest) ** 2
-        return np.sqrt(_nan_where_few(np.nanmean, square, few=6))
+        if orders is None:
+            return self.misfit(points, (self.declared,))[:, 0]
+        pairs, rest = self._table(tuple(orders))
+        out = np.empty((len(points), len(orders)))
+        for start in range(0, len(points), 256):
+            measured = _distances(points[start : start + 256], pairs)
+            scale = np.clip(_median(measured / rest, 6), 0.5, 2.0)[..., None]
+            square = (measured / scale - rest) ** 2
+            seen = np.isfinite(square)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                mean = np.where(seen, square, 0.0).sum(axis=-1) / seen.sum(axis=-1)
+            out[start : start + 256] = np.sqrt(np.where(np.isnan(scale[..., 0]), np.nan, mean))
+        return out
 
-    def _reversed(
-        self, fingers: Sequence[int] | range, joints: tuple[int, ...] | None = None
-    ) -> tuple[int, ...]:
-        """The labels with the landmarks of some fingers read in the opposite order."""
-        out = list(self.joints if joints is None else joints)
-        for finger in fingers:
-            where = [k for k, j in enumerate(out) if j and (j - 1) // 4 == finger]
-            held = sorted({out[k] for k in where})
-            for k in where:
-                out[k] = held[-1 - held.index(out[k])]
-        return tuple(out)
+    def _table(self, orders: tuple[JointOrder, ...]) -> tuple[Array, Array]:
+        """Landmark pairs (O, P, 2) of each order and their rest lengths (O, P), NaN as padding."""
+        pairs = [_pairs(order.joints) for order in orders]
+        most = max((len(p) for p in pairs), default=0)
+        table = np.zeros((len(orders), most, 2), dtype=np.int64)
+        rest = np.full((len(orders), most), np.nan)
+        for row, (order, some) in enumerate(zip(orders, pairs, strict=True)):
+            table[row, : len(some)] = some
+            at = self.rest_joints[list(order.joints)]
+            rest[row, : len(some)] = np.linalg.norm(at[some[:, 0]] - at[some[:, 1]], axis=-1)
+        return table, rest
 
-    def _pairs(self, order: JointOrder) -> Array:
-        """Landmarks (P, 2) that share a rigid body when the labels are read in this order."""
-        bodies = [_bodies(joint) for joint in order.joints]
-        pairs = [
-            (a, b)
-            for a, b in combinations(range(len(bodies)), 2)
-            if bodies[a] & bodies[b] and order.joints[a] != order.joints[b]
-        ]
-        return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
-    def _rest(self, order: JointOrder) -> Array:
-        at = self.rest_joints[list(order.joints)]
-        pairs = self._pairs(order)
-        return np.linalg.norm(at[pairs[:, 0]] - at[pairs[:, 1]], axis=-1)
+@cache
+def _alternatives(given: tuple[int, ...]) -> tuple[JointOrder, ...]:
+    orders: dict[tuple[int, ...], JointOrder] = {}
 
-    def _measured(self, points: Array, order: JointOrder) -> Array:
-        pairs = self._pairs(order)
-        return np.linalg.norm(points[:, pairs[:, 0]] - points[:, pairs[:, 1]], axis=-1)
+    def add(name: str, joints: tuple[int, ...], reverses_fingers: bool = False) -> None:
+        if joints != given:
+            orders.setdefault(joints, JointOrder(name, joints, reverses_fingers))
+
+    add("each finger tip to base", _reversed(given, range(5)), True)
+    for count in (1, 2, 3, 4):
+        for fingers in combinations(range(5), count):
+            names = ", ".join(FINGERS[f] for f in fingers)
+            add(f"tip to base in {names}", _reversed(given, fingers), True)
+    if sorted(given) == list(range(N_JOINTS)):
+        for name, known in _KNOWN_ORDERS.items():
+            add(name, tuple(known[j] for j in given))
+    places = [{(j - 1) % 4 for j in given if j and (j - 1) // 4 == f} for f in range(5)]
+    for order in permutations(range(5)):
+        if any(places[f] != places[order[f]] for f in range(5)):
+            continue  # the two fingers do not carry the same landmarks
+        joints = tuple(j and 1 + 4 * order[(j - 1) // 4] + (j - 1) % 4 for j in given)
+        said = "fingers in the order " + ", ".join(FINGERS[f] for f in order)
+        add(said, joints)
+        add(f"{said}, each tip to base", _reversed(joints, range(5)))
+    return tuple(orders.values())
+
+
+def _reversed(joints: tuple[int, ...], fingers: Iterable[int]) -> tuple[int, ...]:
+    """The labels with the landmarks of some fingers read in the opposite order."""
+    out = list(joints)
+    for finger in fingers:
+        where = [k for k, j in enumerate(out) if j and (j - 1) // 4 == finger]
+        held = sorted({out[k] for k in where})
+        for k in where:
+            out[k] = held[-1 - held.index(out[k])]
+    return tuple(out)
+
+
+@cache
+def _pairs(joints: tuple[int, ...]) -> Array:
+    """Landmarks (P, 2) that share a rigid body."""
+    bodies = [_bodies(joint) for joint in joints]
+    pairs = [
+        (a, b)
+        for a, b in combinations(range(len(joints)), 2)
+        if bodies[a] & bodies[b] and joints[a] != joints[b]
+    ]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def shape_from_distances(
@@ -209,9 +215,8 @@ def shape_from_distances(
     with betas drawn to the template (`sigma_betas`). Landmarks are taken for joints. The template
     (zeros) where fewer than six distances are seen.
     """
-    check = DistanceCheck.of(model, joints)
-    pairs = check._pairs(check.declared)
-    measured = check._measured(points, check.declared)
+    pairs = _pairs(tuple(int(j) for j in joints))
+    measured = _distances(points, pairs)
     use = np.isfinite(measured).any(axis=0)
     betas = np.zeros(N_BETAS)
     if use.sum() < 6:
@@ -243,10 +248,17 @@ def _bodies(joint: int) -> frozenset[int]:
     return frozenset({body, MANO_PARENTS[body]})
 
 
-def _nan_where_few(reduce: Callable[..., Array], values: Array, few: int = 3) -> Array:
-    """reduce over the last axis, NaN for the rows with fewer than `few` numbers."""
-    enough = np.isfinite(values).sum(axis=-1) >= few
-    out = np.full(len(values), np.nan)
-    if enough.any():
-        out[enough] = reduce(values[enough], axis=-1)
-    return out
+def _distances(points: Array, pairs: Array) -> Array:
+    """Distances (N, ...) of landmark pairs (..., 2) in points (N, K, 3)."""
+    return np.linalg.norm(points[:, pairs[..., 0]] - points[:, pairs[..., 1]], axis=-1)
+
+
+def _median(values: Array, few: int) -> Array:
+    """Median of the finite numbers of the last axis, NaN where there are fewer than `few`."""
+    ordered = np.sort(np.where(np.isfinite(values), values, np.inf), axis=-1)
+    count = np.isfinite(ordered).sum(axis=-1)
+    if ordered.shape[-1] == 0:
+        return np.full(count.shape, np.nan)
+    low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, ordered.shape[-1] - 1)
+    pick = [np.take_along_axis(ordered, k[..., None], axis=-1)[..., 0] for k in (low, high)]
+    return np.where(count >= few, 0.5 * (pick[0] + pick[1]), np.nan)

@@ -87,10 +87,12 @@ class Thresholds:
     visible_bend: float = float(np.radians(25))
     # Difference of costs (log odds) that decides between two explanations.
     margin: float = 10.0
-    # A joint bent this far past its limit, rad, is bent backwards ...
+    # A joint this far past its limit, rad, is bent backwards ...
     bent: float = float(np.radians(45))
-    # ... as far as noise lets one tell: within this many standard deviations of the angle.
-    bent_sigmas: float = 4.0
+    # ... less so many standard deviations of the angle, so that noise does not hide it, but never
+    # less than so many above the limit, so that noise alone does not get there.
+    bent_slack: float = 4.0
+    bent_noise: float = 3.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,33 +191,28 @@ def screen(
         ledger.refuse(row, Reason.TOO_FEW_JOINTS, said)
 
     open_ = np.flatnonzero(ledger.open)
-    scale = check.scale(points[open_])
+    scale, misfit = check.scale(points[open_]), check.misfit(points[open_])
     with np.errstate(invalid="ignore"):
         odd = (scale < limits.scale_least) | (scale > limits.scale_most)
+        # A wrong order upsets the scale, but never by as much as this.
+        doubtful = (misfit > limits.order_misfit) & (scale > 0.2) & (scale < 5.0)
+    best = np.full(len(open_), np.inf)
+    order_of = np.zeros(len(open_), dtype=np.int64)
+    if doubtful.any() and check.alternatives:
+        other = check.misfit(points[open_[doubtful]], check.alternatives)
+        other = np.where(np.isfinite(other), other, np.inf)
+        best[doubtful], order_of[doubtful] = other.min(axis=1), other.argmin(axis=1)
+    for found in np.flatnonzero(best < limits.order_gain * misfit):
+        order = check.alternatives[order_of[found]]
+        ledger.refuse(
+            open_[found],
+            Reason.TIP_TO_BASE if order.reverses_fingers else Reason.JOINT_ORDER,
+            f"bone lengths fit {order.name} ({best[found] * 1e3:.1f} mm) and not the given order "
+            f"({misfit[found] * 1e3:.1f} mm)",
+        )
     for hand, factor in zip(open_[odd], scale[odd], strict=True):
         said = f"{factor:.4g} times the size of a hand: {nearest_unit(factor)}?"
         ledger.refuse(hand, Reason.WRONG_UNITS, said)
-
-    open_ = open_[~odd]
-    misfit = check.misfit(points[open_])
-    with np.errstate(invalid="ignore"):
-        doubtful = misfit > limits.order_misfit
-    open_, misfit = open_[doubtful], misfit[doubtful]
-    if len(open_):
-        best = np.full(len(open_), np.inf)
-        order_of = np.zeros(len(open_), dtype=np.int64)
-        for number, order in enumerate(check.alternatives):
-            other = check.misfit(points[open_], order)
-            better = other < best
-            best[better], order_of[better] = other[better], number
-        for k in np.flatnonzero(best < limits.order_gain * misfit):
-            order = check.alternatives[order_of[k]]
-            ledger.refuse(
-                open_[k],
-                Reason.TIP_TO_BASE if order.reverses_fingers else Reason.JOINT_ORDER,
-                f"bone lengths fit {order.name} ({best[k] * 1e3:.1f} mm) and not the given order "
-                f"({misfit[k] * 1e3:.1f} mm)",
-            )
     return ledger.reason, tuple(ledger.detail)
 
 
@@ -368,15 +365,15 @@ class _Rivals:
         count = len(some.points)
         worst_joint = free.limit_excess.reshape(count, -1).argmax(axis=1)
         angle_sigma = free.angle_sigma.reshape(count, -1)[np.arange(count), worst_joint]
-        slack = limits.bent_sigmas * angle_sigma
         return _Rivals(
             given=solved["given"],
             free=free,
             mirror=solved["mirror"],
             rms={name: r[0] for name, r in residual.items()},
             worst={name: r[1] for name, r in residual.items()},
-            # 45 degrees less the noise, but never so little that noise alone would reach it.
-            bent_at=np.maximum(limits.bent - slack, slack),
+            bent_at=np.maximum(
+                limits.bent - limits.bent_slack * angle_sigma, limits.bent_noise * angle_sigma
+            ),
             some=some,
             settings=settings,
             limits=limits,
@@ -452,7 +449,7 @@ class _Rivals:
         """
         check = DistanceCheck.of(self.some.shaped.model, self.some.attachments.joint)
         hand = self.some.rows(np.array([k]))
-        misfits = [check.misfit(hand.points, order)[0] for order in check.alternatives]
+        misfits = check.misfit(hand.points, check.alternatives)[0]
         for number in np.argsort(misfits)[:3]:
             order = check.alternatives[number]
             if not np.isfinite(misfits[number]):
