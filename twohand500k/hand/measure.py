@@ -1,0 +1,65 @@
+"""A hand measured as one would measure a person's: bones, length, breadth, thickness, volume.
+
+Comes in: a `HandModel` and betas. Goes out: millimetres and cubic centimetres of its flat pose.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from twohand500k.conventions import MANO_CHAINS
+from twohand500k.hand.mesh import volume_cm3
+from twohand500k.hand.model import HandModel
+from twohand500k.hand.rotations import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Measures:
+    """One hand's dimensions.
+
+    bones_mm (5, 4): per finger (thumb first) from the wrist joint to the base, then the three
+    bones, the last one to the fingertip's skin. length_mm: wrist joint to middle fingertip.
+    breadth_mm, thickness_mm: across the four knuckles, on the skin. volume_cm3: closed skin.
+    """
+
+    bones_mm: Array
+    length_mm: float
+    breadth_mm: float
+    thickness_mm: float
+    volume_cm3: float
+
+
+def measure(model: HandModel, betas: ArrayLike | None = None) -> Measures:
+    """Measures of the flat hand at betas (10,), None for the template."""
+    posed = model.with_shape(betas).with_pose()
+    joints, skin = posed.joints, posed.vertices
+    chains = joints[1:].reshape(5, 4, 3)
+    points = np.concatenate([np.broadcast_to(joints[0], (5, 1, 3)), chains], axis=1)
+    bones = np.linalg.norm(np.diff(points, axis=1), axis=-1)
+    # The plane through the knuckles of index and little finger, square to the palm.
+    across = chains[1, 0] - chains[4, 0]
+    across = across / np.linalg.norm(across)
+    along = chains[1:, 0].mean(axis=0) - joints[0]
+    palm_normal = np.cross(across, along)
+    palm_normal = palm_normal / np.linalg.norm(palm_normal)
+    section = _section(model, skin, chains[4, 0], np.cross(palm_normal, across))
+    return Measures(
+        bones_mm=bones * 1e3,
+        length_mm=float(np.linalg.norm(joints[12] - joints[0]) * 1e3),
+        breadth_mm=float(np.ptp(section @ across) * 1e3),
+        thickness_mm=float(np.ptp(section @ palm_normal) * 1e3),
+        volume_cm3=float(volume_cm3(skin, model.closed_faces)),
+    )
+
+
+def _section(model: HandModel, skin: Array, point: Array, normal: Array) -> Array:
+    """Where the plane cuts the edges of the skin (n, 3), the thumb left out."""
+    edges = np.unique(np.sort(model.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
+    is_thumb = model.weights[:, list(MANO_CHAINS[0])].sum(axis=1) > 0.5
+    edges = edges[~is_thumb[edges].any(axis=1)]
+    height = (skin - point) @ normal
+    a, b = height[edges[:, 0]], height[edges[:, 1]]
+    cut = (a < 0) != (b < 0)
+    share = (a[cut] / (a[cut] - b[cut]))[:, None]
+    return skin[edges[cut, 0]] * (1 - share) + skin[edges[cut, 1]] * share
