@@ -1,0 +1,149 @@
+"""kill -9 a real `twohand build` at random moments, resume it, compare every byte.
+
+    python benchmarks/crash_resume.py --input TAKE… [--kills 20] [--out FOLDER]
+
+Runs `twohand build --source mocap` undisturbed with 1 worker (the reference) and with 2 and 4;
+then kills builds with SIGKILL at moments spread evenly at random over the length of a build, and
+lets the same command finish each of them. Shards, index and rejects must be the same bytes every
+time, and `twohand verify` must pass. Prints a table; exit status 1 if anything differs.
+Small shards (--shard-size) make a build of many units out of one take.
+"""
+
+import argparse
+import json
+import os
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAM = (sys.executable, "-c", "from twohand500k.cli.main import main; main()")
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One build that was killed: when, how far it was, and what the resumed one left."""
+
+    workers: int
+    after_s: float
+    units_done: int
+    was_finished: bool
+    resumed_s: float
+    same: bool
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--input", nargs="+", required=True, type=Path, help="takes to build from")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument(
+        "--out", type=Path, help="folder for the builds  [default: a temporary one]"
+    )
+    parser.add_argument(
+        "--options",
+        default="--shard-size 256",
+        help="further options of twohand build, one string  [default: %(default)s]",
+    )
+    arguments = parser.parse_args()
+    root = arguments.out or Path(tempfile.mkdtemp(prefix="crash-resume-"))
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    inputs = [str(path.resolve()) for path in arguments.input]
+    options = shlex.split(arguments.options)
+
+    def command(out: Path, workers: int) -> list[str]:
+        source = ["build", "--source", "mocap", "--input", *inputs]
+        return [*PROGRAM, *source, *options, "--workers", str(workers), "--out", str(out)]
+
+    build(command(root / "warm-up", 1))  # compiles the solver's kernels into the cache
+    reference, seconds = {}, {}
+    print("workers  seconds  same bytes as 1 worker")
+    all_same = True
+    for workers in (1, 2, 4):
+        out = root / f"workers{workers}"
+        seconds[workers] = build(command(out, workers))
+        reference = reference or contents(out)
+        same = contents(out) == reference
+        all_same &= same
+        print(f"{workers:7d}  {seconds[workers]:7.1f}  {'yes' if same else 'NO'}", flush=True)
+    shards = sum(name.endswith(".h5") for name in reference)
+    print(f"{shards} shards, {sum(map(len, reference.values())) / 1e6:.1f} MB\n")
+
+    print("kill  workers  after s  units done  resumed s  same bytes")
+    rng = random.Random(arguments.seed)
+    kills = []
+    for number in range(arguments.kills):
+        workers = (1, 2, 4)[number % 3]
+        kill = kill_and_resume(
+            command(root / f"kill{number}", workers),
+            root / f"kill{number}",
+            workers,
+            rng.uniform(0.0, seconds[workers]),
+            reference,
+        )
+        kills.append(kill)
+        state = "finished" if kill.was_finished else f"{kill.units_done}"
+        print(
+            f"{number:4d}  {kill.workers:7d}  {kill.after_s:7.2f}  {state:>10}  "
+            f"{kill.resumed_s:9.1f}  {'yes' if kill.same else 'NO'}",
+            flush=True,
+        )
+        shutil.rmtree(root / f"kill{number}")
+    same_kills = sum(kill.same for kill in kills)
+    midway = sum(not kill.was_finished and kill.units_done > 0 for kill in kills)
+    verified = subprocess.run(
+        [*PROGRAM, "verify", str(root / "workers2"), "--json"], capture_output=True, text=True
+    )
+    passed = [finding["passed"] for finding in json.loads(verified.stdout)]
+    print(
+        f"\n{same_kills} of {len(kills)} resumed builds the same bytes ({midway} killed with units "
+        f"done and units to do); verify: {sum(passed)} of {len(passed)} checks passed"
+    )
+    if arguments.out is None:
+        shutil.rmtree(root)
+    return 0 if all_same and same_kills == len(kills) and all(passed) else 1
+
+
+def build(command: list[str]) -> float:
+    """Run a build to its end; its seconds. Its own errors end the benchmark."""
+    started = time.perf_counter()
+    ended = subprocess.run(command, capture_output=True, text=True)
+    if ended.returncode:
+        sys.exit(f"{shlex.join(command)}\nended with {ended.returncode}:\n{ended.stderr}")
+    return time.perf_counter() - started
+
+
+def kill_and_resume(
+    command: list[str], out: Path, workers: int, after_s: float, reference: dict[str, bytes]
+) -> Kill:
+    """Start, kill -9 the parent after a while, resume with the same command."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    time.sleep(after_s)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    units_done = len(list(out.glob(".work/unit-*.json")))
+    was_finished = (out / "index.json").exists()
+    resumed_s = build(command)
+    return Kill(workers, after_s, units_done, was_finished, resumed_s, contents(out) == reference)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Shards, index and rejects. run.json and .work hold timings."""
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(out.iterdir())
+        if path.is_file() and path.name != "run.json"
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""`twohand info`: the numbers it prints are the dataset's."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from shards_fixture import build
+from twohand500k.cli.info import info
+
+from twohand500k.errors import DataError
+from twohand500k.shards import Dataset
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("info") / "dataset"
+    build(out)
+    return out
+
+
+def test_numbers_are_the_datasets_own(folder: Path) -> None:
+    dataset = Dataset(folder)
+    told = json.loads(CliRunner().invoke(info, [str(folder), "--json"]).output)
+    assert told["samples"] == len(dataset) == told["hands"]["both"]
+    assert sum(told["takes"].values()) == sum(told["splits"].values()) == len(dataset)
+    assert sum(told["rejects"].values()) == len(list(dataset.rejects()))
+    assert told["quality"]["fit_error_mm"]["median"] == pytest.approx(1.0)
+    assert told["quality"]["fit_error_mm"]["n"] == 2 * len(dataset)
+    assert "penetration_volume_cm3" not in told["quality"]
+    assert told["bytes"] == sum(p.stat().st_size for p in folder.glob("*.h5"))
+    assert told["conventions"]["frame"] == "world"
+    assert np.isclose(told["bytes_per_sample"], told["bytes"] / len(dataset))
+
+
+def test_text_names_what_matters(folder: Path) -> None:
+    text = CliRunner().invoke(info, [str(folder)]).output
+    for word in (
+        "141 interactions",
+        "drawn",
+        "synthetic-test",
+        "frame world",
+        "noise 2.0",
+        "take1",
+    ):
+        assert word in text
+
+
+def test_without_a_folder_it_tells_of_itself() -> None:
+    assert "numpy" in CliRunner().invoke(info, []).output
+    listed = json.loads(CliRunner().invoke(info, ["--sources", "--json"]).output)["sources"]
+    assert {"leap", "mixamo"} <= {source["name"] for source in listed}
+    assert "leap: " in CliRunner().invoke(info, ["--sources"]).output
+
+
+def test_misuse_and_wrong_folders(folder: Path, tmp_path: Path) -> None:
+    assert CliRunner().invoke(info, [str(folder), "--sources"]).exit_code == 2
+    assert isinstance(CliRunner().invoke(info, [str(tmp_path)]).exception, DataError)
