@@ -1,0 +1,281 @@
+"""The demo's take: contacts, poses within limits, a sensor that loses points, C3D and score."""
+
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import ezc3d
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from twohand500k.conventions import JOINT_NAMES, MANO_CARRIER
+from twohand500k.demo import DemoTake, Sensor, make_take
+from twohand500k.demo.choreography import KEYS, Key, pose_of
+from twohand500k.demo.posing import BONES, Body, Touch, bone_radii, segment_distance, settle
+from twohand500k.demo.score import fitted_frames, moments, score
+from twohand500k.demo.sensor import labels, measure, write_c3d
+from twohand500k.errors import DataError
+from twohand500k.hand import load_hands
+from twohand500k.hand.anatomy import Anatomy
+from twohand500k.hand.rotations import mirror_points
+from twohand500k.pipeline import UnitResult, run
+from twohand500k.shards import Samples
+from twohand500k.shards.reader import Dataset
+from twohand500k.sources.reader import read_takes
+
+# A clap and an interlock, both in and out: what the whole take is made of, in a fifth of the time.
+SHORT = tuple(
+    replace(key, time=time)
+    for key, time in zip(
+        [key for key in KEYS if key.phase == "clap"][:3]
+        + [key for key in KEYS if key.phase == "interlock"][:4],
+        (0.0, 0.25, 0.6, 1.2, 1.7, 2.1, 2.6),
+        strict=True,
+    )
+)
+
+
+@cache
+def take() -> DemoTake:
+    return make_take(load_hands("open"), seed=3, keys=SHORT)
+
+
+@cache
+def body() -> Body:
+    return Body(load_hands("open"), np.array([0.6, -0.4, 0.3, 0, 0, 0, 0, 0, 0, 0.0]))
+
+
+# --- geometry
+
+
+def test_segment_distance_agrees_with_a_minimiser_and_with_points():
+    rng = np.random.default_rng(0)
+    ends = rng.normal(size=(30, 4, 3))
+    ends[:5, 1] = ends[:5, 0]  # points
+    ends[3:8, 3] = ends[3:8, 2]
+    ends[8:12, 3] = ends[8:12, 2] + (ends[8:12, 1] - ends[8:12, 0]) * 0.7  # parallel
+    fast = segment_distance(*np.moveaxis(ends, 1, 0))
+    for (a0, a1, b0, b1), distance in zip(ends, fast, strict=True):
+
+        def squared(st, a0=a0, a1=a1, b0=b0, b1=b1):
+            return np.sum((a0 + st[0] * (a1 - a0) - b0 - st[1] * (b1 - b0)) ** 2)
+
+        slow = min(
+            minimize(squared, start, bounds=[(0, 1), (0, 1)], tol=1e-14).fun
+            for start in ((0.1, 0.1), (0.9, 0.1), (0.1, 0.9), (0.9, 0.9))
+        )
+        assert distance == pytest.approx(np.sqrt(slow), abs=1e-5)
+
+
+def test_segment_distance_broadcasts():
+    a = np.zeros((4, 1, 3))
+    b = np.ones((5, 3))
+    assert segment_distance(a, a + np.array([1.0, 0, 0]), b, b).shape == (4, 5)
+
+
+def test_bones_are_as_thick_as_fingers_are():
+    hands = load_hands("open")
+    radius = dict(zip(BONES.tolist(), 1e3 * bone_radii(hands.right, np.zeros(10)), strict=True))
+    for finger in (5, 9, 13, 17):
+        assert 9 < radius[finger] < 20, "half the depth of a palm"
+        assert 13 > radius[finger + 2] > 6.5, "half the breadth of a finger"
+        assert radius[finger + 1] > radius[finger + 3], "fingers taper"
+
+
+def test_the_left_hand_of_a_symmetric_pose_mirrors_the_right():
+    key = next(key for key in KEYS if key.right == key.left)
+    joints = body().joints(pose_of(key))
+    np.testing.assert_allclose(joints[1], mirror_points(joints[0]), atol=1e-9)
+
+
+# --- settling
+
+
+@pytest.mark.parametrize("phase", ["clap", "steeple", "interlock", "clasp", "pinch"])
+def test_settled_contacts_touch_and_do_not_overlap(phase):
+    keys = [key for key in KEYS if key.phase == phase]
+    if phase == "interlock":  # nothing is told to touch there: fingers go where there is room
+        key = max(keys, key=lambda key: sum(key.right.pip))
+    else:
+        key = next(key for key in keys if key.touches)
+    posed = settle(body(), pose_of(key), key.touches)
+    gaps = body().gaps(body().joints(posed))
+    assert gaps.min() > -0.0025
+    for touch in key.touches:
+        assert abs(gaps[touch.right - 1, touch.left - 1]) < 0.006
+    if phase == "interlock":
+        assert gaps.min() < 0.001, "laced fingers touch"
+    assert Anatomy.of(body().hands.right).limit_excess(posed.angles).max() < 1e-9
+
+
+def test_settling_parts_two_hands_put_into_one_another():
+    flat = next(key for key in KEYS if key.phase == "clap" and key.touches)
+    into = replace(flat.right, wrist=(0.004, 0.0, 0.0))
+    posed = pose_of(Key(0, "", into, into))
+    assert body().gaps(body().joints(posed)).min() < -0.015
+    apart = body().gaps(body().joints(settle(body(), posed)))
+    assert apart.min() > -0.002
+    touching = settle(body(), posed, [Touch(9, 9)])
+    assert abs(body().gaps(body().joints(touching))[8, 8]) < 0.002
+
+
+# --- the take
+
+
+def test_the_same_seed_gives_the_same_take_and_another_seed_another():
+    again = make_take(load_hands("open"), seed=3, keys=SHORT[:3])
+    once = make_take(load_hands("open"), seed=3, keys=SHORT[:3])
+    other = make_take(load_hands("open"), seed=4, keys=SHORT[:3])
+    for name in ("betas", "pose", "transl", "joints", "points", "gap"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(once, name))
+    assert np.abs(once.betas - other.betas).max() > 0.1
+    assert np.abs(once.joints - other.joints).max() > 0.005
+
+
+def test_the_take_is_close_contact_without_overlap_within_the_limits():
+    hands = load_hands("open")
+    assert len(take().joints) == round(2.6 * take().fps) + 1
+    assert (take().gap < 0.001).sum() > 100, "hands hardly touch"
+    assert take().gap.min() > -0.005, "flesh overlaps"
+    for side in (0, 1):
+        anatomy = Anatomy.of(hands[side])
+        angles = anatomy.angles_from_pose(take().pose[:, side])
+        assert anatomy.limit_excess(angles).max() < 1e-6
+        again = (
+            hands[side]
+            .with_shape(take().betas)
+            .with_pose(take().pose[:, side], take().transl[:, side])
+        )
+        np.testing.assert_allclose(again.joints, take().joints[:, side], atol=1e-12)
+    speed = np.linalg.norm(np.diff(take().joints, axis=0), axis=-1) * take().fps
+    assert 0.2 < speed.max() < 4.0
+    jump = np.linalg.norm(np.diff(take().joints, 2, axis=0), axis=-1) * take().fps ** 2
+    assert jump.max() < 60, "the motion is not smooth"
+    assert np.abs(take().betas).max() > 0.3, "the subject has the template's shape"
+
+
+def test_every_phase_of_the_whole_choreography_is_reachable_in_order():
+    times = [key.time for key in KEYS]
+    assert times == sorted(set(times)) and 10 <= times[-1] <= 20
+    assert {key.phase for key in KEYS} == {"rest", "clap", "steeple", "interlock", "clasp", "pinch"}
+
+
+# --- the sensor
+
+
+def test_the_sensor_has_the_noise_it_says_and_loses_whole_points():
+    rng = np.random.default_rng(5)
+    joints = np.zeros((4000, 2, 21, 3))
+    joints[:, 1] = 0.3
+    points = measure(joints, 120.0, Sensor(noise=0.0008, hand_losses=0), rng)
+    error = (points - joints)[np.isfinite(points)]
+    assert error.std() == pytest.approx(0.0008, rel=0.02) and abs(error.mean()) < 1e-5
+    lost = np.isnan(points)
+    assert np.array_equal(lost.any(axis=-1), lost.all(axis=-1)), "a point is seen or it is not"
+    assert 0.005 < lost.mean() < 0.03
+
+
+def test_hidden_points_are_lost_more_often_and_whole_hands_now_and_then():
+    joints = np.zeros((3000, 2, 21, 3))
+    joints[:, 1, :, 0] = np.where(np.arange(3000) < 1500, 0.3, 0.01)[:, None]
+    points = measure(joints, 120.0, Sensor(hand_losses=0), np.random.default_rng(6))
+    lost = np.isnan(points).any(axis=-1)
+    assert lost[1500:].mean() > 3 * lost[:1450].mean()
+    blinded = measure(joints, 120.0, Sensor(hand_losses=3), np.random.default_rng(6))
+    assert 3 <= np.isnan(blinded).all(axis=(2, 3)).sum() <= 3 * 31
+
+
+def test_the_c3d_file_says_millimetres_names_rate_and_gaps(tmp_path):
+    path = tmp_path / "take.c3d"
+    write_c3d(path, take().points, take().fps)
+    assert [p.name for p in tmp_path.iterdir()] == ["take.c3d"]
+    file = ezc3d.c3d(str(path))
+    point = file["parameters"]["POINT"]
+    assert point["UNITS"]["value"] == ["mm"] and point["RATE"]["value"][0] == 120.0
+    assert tuple(point["LABELS"]["value"]) == labels()
+    assert labels()[0] == "right_wrist" and labels()[21 + 4] == f"left_{JOINT_NAMES[4]}"
+    stored = file["data"]["points"][:3].transpose(2, 1, 0).reshape(-1, 2, 21, 3) / 1e3
+    np.testing.assert_allclose(stored, take().points, atol=1e-6)
+
+
+def test_the_toolkit_reads_the_take_back_and_truth_npz_round_trips(tmp_path):
+    recording, truth = take().write(tmp_path)
+    (read,) = read_takes([recording])
+    assert read.unit.how == "file" and read.sides.all()
+    assert [mark.joint for mark in read.landmarks] == list(range(21))
+    np.testing.assert_allclose(read.points, take().points, atol=1e-6)
+    stored = DemoTake.read(truth)
+    assert stored.phase == take().phase and stored.seed == 3 and stored.fps == 120.0
+    np.testing.assert_allclose(stored.joints, take().joints, atol=1e-6)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["take.c3d", "truth.npz"]
+
+
+# --- the score
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A unit of a stage that returns ready-made samples."""
+
+    samples: Samples
+    name: str = "given"
+    inputs: dict[str, str] = field(default_factory=dict)
+
+
+def _give(unit: _Given) -> UnitResult:
+    return UnitResult(unit.samples, (), n_in=len(unit.samples.sample_id))
+
+
+def _dataset(folder: Path, off: float = 0.0, first: int = 1) -> Dataset:
+    """The take's truth as a dataset, every joint `off` metres beside it, hands lost left out."""
+    known = take()
+    seen = np.isfinite(known.points).any(axis=(-1, -2))
+    rows = np.flatnonzero(seen.all(axis=1))
+    n = len(rows)
+    samples = Samples(
+        sample_id=np.array([f"truth/{row:06d}" for row in rows]),
+        pose=known.pose[rows],
+        betas=np.broadcast_to(known.betas, (n, 2, 10)),
+        transl=known.transl[rows],
+        joints=known.joints[rows] + np.array([0, 0, off]),
+        present=np.ones((n, 2), dtype=bool),
+        source=np.full(n, "demo"),
+        take=np.full(n, "take"),
+        frame=rows + first,
+        fit_error=np.full((n, 2), 0.001),
+    )
+    hands = load_hands("open")
+    run(_give, [_Given(samples)], folder, name="build", options={}, hands=hands, progress=False)
+    return Dataset(folder)
+
+
+def test_the_score_of_the_truth_is_zero_and_of_an_offset_that_offset(tmp_path):
+    exact = score(_dataset(tmp_path / "a"), take())
+    assert exact.error_seen_mean_mm < 1e-3 and exact.error_hidden_mean_mm < 1e-3
+    assert exact.noise_mean_mm == pytest.approx(0.7 * np.sqrt(8 / np.pi), rel=0.03)
+    assert exact.hidden_joints > 50
+    assert exact.residual_median_mm == pytest.approx(1.0, rel=1e-5)
+    assert exact.hands_kept == 2 * exact.interactions_kept <= exact.hands_recorded
+    off = score(_dataset(tmp_path / "b", off=0.002), take())
+    assert off.error_seen_mean_mm == pytest.approx(2.0, rel=1e-3)
+    assert off.error_hidden_p95_mm == pytest.approx(2.0, rel=1e-3)
+
+
+def test_a_dataset_of_another_recording_is_refused(tmp_path):
+    with pytest.raises(DataError, match="another recording"):
+        score(_dataset(tmp_path, first=100), take())
+
+
+def test_the_picture_shows_the_tightest_moment_of_every_phase(tmp_path):
+    dataset = _dataset(tmp_path)
+    chosen = moments(dataset, take())
+    frames = fitted_frames(dataset, take(), chosen)
+    assert frames.pose.shape == (len(chosen), 2, 16, 3) and frames.present.all()
+    row = dataset.array("frame", chosen) - 1
+    gap = take().gap[row]
+    assert {take().phase[k] for k in row} == {"clap", "interlock"}
+    assert gap.min() < np.quantile(take().gap, 0.3)
+    offset = np.linalg.norm(frames.points - take().joints[row], axis=-1)
+    assert np.nanmax(offset) < 0.005, "points and fits are of different frames"
+    assert len(MANO_CARRIER) == frames.points.shape[2]
