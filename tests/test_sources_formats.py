@@ -319,3 +319,13 @@ def test_landmark_knows_its_carrier_and_refuses_nonsense():
         Landmark("index5", 21)
     with pytest.raises(ValueError, match="weight"):
         Landmark("index4", 8, weight=0.0)
+
+
+def test_left_handed_coordinates_are_turned(tmp_path):
+    joints = two_hands()
+    np.save(tmp_path / "x.npy", joints * [-1, 1, 1])
+    (take,) = read_takes(tmp_path / "x.npy", coordinates="left-handed")
+    assert_same(take, joints)
+    assert any("x negated" in note for note in take.notes)
+    with pytest.raises(DataError, match="coordinates 'unity'"):
+        read_takes(tmp_path / "x.npy", coordinates="unity")

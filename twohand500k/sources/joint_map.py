@@ -20,21 +20,22 @@ from typing import Any
 
 import numpy as np
 
-from twohand500k.conventions import JOINT_NAMES, MANO_JOINT_NAMES, SIDES
+from twohand500k.conventions import FRAMES, JOINT_NAMES, MANO_JOINT_NAMES, SIDES
 from twohand500k.errors import DataError
 from twohand500k.sources.take import SURFACES, Array, Landmark
 from twohand500k.sources.units import UNITS
 
 # Where names do not say the side, the slot is "".
 SLOTS = (*SIDES, "")
+COORDINATES = ("right-handed", "left-handed")
 _SIDE_WORDS = {
     **dict.fromkeys(("right", "r", "rh", "rhand", "righthand"), "right"),
     **dict.fromkeys(("left", "l", "lh", "lhand", "lefthand"), "left"),
 }
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _MAP_KEYS = {
-    "name", "title", "formats", "unit", "frame", "sides", "optional", "order", "count", "evidence",
-    "auto", "joints", "markers", "license", "citation", "url", "defects", "notes",
+    "name", "title", "formats", "unit", "frame", "coordinates", "sides", "optional", "order",
+    "count", "evidence", "auto", "joints", "markers", "license", "citation", "url", "defects", "notes",
 }  # fmt: skip
 
 
@@ -55,7 +56,11 @@ class MapEntry:
 
 @dataclass(frozen=True)
 class JointMap:
-    """A map as read from its TOML file. `n_joints`: arrays of exactly that many joints, else 0."""
+    """A map as read from its TOML file.
+
+    n_joints: arrays of exactly that many joints, else 0. coordinates: "left-handed" where the
+    source's axes are (Unity, Unreal, DirectX); read as they stand, its hands would be mirrored.
+    """
 
     name: str
     title: str
@@ -64,6 +69,7 @@ class JointMap:
     side_words: dict[str, tuple[str, ...]]
     unit: str | None = None
     frame: str = "world"
+    coordinates: str = "right-handed"
     evidence: tuple[str, ...] = ()
     auto: bool = True
     n_joints: int = 0
@@ -325,6 +331,9 @@ def _parse(text: str, where: str) -> JointMap:
     unit = data.get("unit")
     if unit is not None and unit not in UNITS:
         raise wrong(f"unit {unit!r} is not one of {', '.join(UNITS)}")
+    for key, choices in (("frame", FRAMES), ("coordinates", COORDINATES)):
+        if data.get(key, choices[0]) not in choices:
+            raise wrong(f"{key} {data[key]!r} is not one of {', '.join(choices)}")
     words: dict[str, tuple[str, ...]] = {
         side: _strings(data.get("sides", {}).get(side, [side, side[0]]), wrong) for side in SIDES
     }
@@ -366,6 +375,7 @@ def _parse(text: str, where: str) -> JointMap:
         side_words=words,
         unit=unit,
         frame=data.get("frame", "world"),
+        coordinates=data.get("coordinates", COORDINATES[0]),
         evidence=_strings(data.get("evidence", []), wrong),
         auto=bool(data.get("auto", True)),
         n_joints=n_joints,

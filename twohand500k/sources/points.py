@@ -72,26 +72,35 @@ def parse_block(
     separator None means any whitespace (then no cell can be empty). Every row must hold `width`
     cells (empty ones may trail): a shorter row is a cut file and is refused.
     """
+    values = None
     if separator is None:
-        values = _fast(" ".join(rows), len(rows) * width)
-        if values is not None:
-            counts = {len(row.split()) for row in rows}
-            if counts == {width}:
-                return values.reshape(len(rows), width)
-    elif all(row.count(separator) == width - 1 for row in rows):
-        joined = separator.join(rows)
-        blank = separator + separator
-        if blank not in joined and not any(r.startswith(separator) for r in rows):
-            values = _fast(joined.replace(separator, " "), len(rows) * width)
-            if values is not None:
-                return values.reshape(len(rows), width)
+        if all(len(row.split()) == width for row in rows):
+            values = _fast(" ".join(rows).split(), len(rows) * width)
+    else:
+        tidy = [_without_extra(row, separator, width) for row in rows]
+        if all(row.count(separator) == width - 1 for row in tidy):
+            # Every empty cell becomes "nan"; twice, for neighbours share a separator.
+            text = f"{separator}{separator.join(tidy)}{separator}"
+            for _ in range(2):
+                text = text.replace(separator * 2, f"{separator}nan{separator}")
+            values = _fast(text[1:-1].split(separator), len(rows) * width)
+    if values is not None:
+        return values.reshape(len(rows), width)
     return _slow(rows, width, separator, path, first_line, what)
 
 
-def _fast(text: str, count: int) -> Array | None:
-    """Numbers of a clean block at numpy's speed; None if it is not clean."""
+def _without_extra(row: str, separator: str, width: int) -> str:
+    """A row without the empty cells that trail behind the last column."""
+    extra = row.count(separator) - (width - 1)
+    if extra > 0 and not row[-extra:].strip(separator):
+        return row[:-extra]
+    return row
+
+
+def _fast(cells: list[str], count: int) -> Array | None:
+    """Numbers of clean cells at numpy's speed; None if they are not clean."""
     try:
-        values = np.array(text.split(), dtype=np.float64)
+        values = np.array(cells, dtype=np.float64)
     except ValueError:
         return None
     return values if len(values) == count else None

@@ -20,6 +20,7 @@ from twohand500k.sources.bvh import read_bvh
 from twohand500k.sources.c3d import read_c3d
 from twohand500k.sources.csv_table import read_csv
 from twohand500k.sources.joint_map import (
+    COORDINATES,
     Hand,
     JointMap,
     choose_map,
@@ -64,6 +65,7 @@ def read_takes(
     unit: str | None = None,
     side: Side | None = None,
     subject: str | None = None,
+    coordinates: str | None = None,
 ) -> list[Take]:
     """Read recordings of one or two hands.
 
@@ -71,6 +73,8 @@ def read_takes(
     map: the name of a shipped joint map or a TOML file; left out, the map that fits is found.
     unit: "m", "dm", "cm", "mm" or "inch", over what the file or the map says.
     side: the hand meant by a file that does not say; of a recording that does, only that hand.
+    coordinates: "left-handed" for axes such as Unity's, over what the map says: x is negated, as
+        hands read from them unchanged would be mirror images. "right-handed" leaves them.
     subject: whose hands, where a file holds several (`subject:marker`); else it names the subject.
 
     Raises DataError, one line, for what cannot be read as hands.
@@ -80,6 +84,8 @@ def read_takes(
     unit = unit_name(unit) if unit is not None else None
     if side is not None and side not in SIDES:
         raise DataError(f"side {side!r} is unknown; use right or left")
+    if coordinates is not None and coordinates not in COORDINATES:
+        raise DataError(f"coordinates {coordinates!r}: use one of {', '.join(COORDINATES)}")
     joint_map = None if map is None else load_map(map)
     takes = []
     files = _files([paths] if isinstance(paths, str | Path) else list(paths))
@@ -89,9 +95,9 @@ def read_takes(
         sides = [s for part in parts for s in part.hands]
         if len(parts) == 2 and len(set(sides)) < len(sides):
             # Both files hold the same hand: they are two recordings, not two halves of one.
-            takes += [_take([part], unit) for part in parts]
+            takes += [_take([part], unit, coordinates) for part in parts]
         elif parts:
-            takes.append(_take(parts, unit))
+            takes.append(_take(parts, unit, coordinates))
     if not takes:
         raise DataError(f"{files[0]}: holds no {side} hand; its names say the other side")
     return _with_distinct_names(takes)
@@ -204,7 +210,7 @@ def _only_subject(points: NamedPoints, subject: str) -> NamedPoints:
     return replace(points, names=names, positions=points.positions[:, keep])
 
 
-def _take(parts: list[_Part], unit: str | None) -> Take:
+def _take(parts: list[_Part], unit: str | None, coordinates: str | None) -> Take:
     """One take from the file or the two files of a recording."""
     first = parts[0]
     where = " and ".join(str(part.points.path) for part in parts)
@@ -250,6 +256,9 @@ def _take(parts: list[_Part], unit: str | None) -> Take:
     declared = unit or (None if in_file and unit_name(in_file) else joint_map.unit)
     found_unit, unit_notes = find_unit(raw, landmarks, declared, in_file, where)
     raw *= found_unit.scale_to_m
+    if (coordinates or joint_map.coordinates) == "left-handed":
+        raw[..., 0] *= -1
+        notes.append("left-handed coordinates: x negated")
     notes += [*unit_notes, *_drop_absurd(raw), *_wrist_notes(raw, landmarks, sides, where)]
     notes += [entry.note for e, entry in enumerate(joint_map.entries) if e in keep and entry.note]
     return Take(
