@@ -246,7 +246,7 @@ def _excess(angle, low, high):
 def _orientation_error(goal, s, system):
     """Into axis_angle: sin(angle) axis of R R_target^T, in the world; into blend its derivative.
 
-    For R <- exp(omega) R and M = R R_target^T that derivative is (trace(M) I - M^T) / 2.
+    For R <- exp(omega) R and M = R R_target^T that derivative is (trace(M) I - M) / 2.
     """
     M, e = system.slope, system.axis_angle
     trace = 0.0
@@ -261,7 +261,7 @@ def _orientation_error(goal, s, system):
         u, v = (r + 1) % 3, (r + 2) % 3
         e[r] = 0.5 * (M[v, u] - M[u, v])
         for c in range(3):
-            system.blend[r, c] = 0.5 * ((trace if r == c else 0.0) - M[c, r])
+            system.blend[r, c] = 0.5 * ((trace if r == c else 0.0) - M[r, c])
 
 
 @_jit

@@ -16,16 +16,15 @@ the last bit. Threads work on chunks of hands; a hand's result depends on its ow
 """
 
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twohand500k.conventions import MANO_CARRIER, MANO_CHAINS, N_JOINTS, N_MANO_JOINTS, TIP_JOINTS
+from twohand500k.conventions import MANO_CHAINS, N_MANO_JOINTS
 from twohand500k.hand.anatomy import Anatomy
-from twohand500k.hand.model import ShapedHand
+from twohand500k.hand.model import HandModel, ShapedHand
 from twohand500k.hand.rotations import (
     Array,
     matrix_from_axis_angle,
@@ -33,9 +32,8 @@ from twohand500k.hand.rotations import (
     mirror_points,
 )
 from twohand500k.ik import _kernels
+from twohand500k.ik.attachments import Attachments, Ints
 from twohand500k.ik.residuals import AnglePrior
-
-Ints = NDArray[np.int64]
 
 # Hands a thread takes at a time: small enough to share the work, large enough to hide the call.
 _CHUNK = 256
@@ -61,34 +59,6 @@ class Settings:
     prior_scale: float = 1.0
     max_iterations: int = 60
     restart: float = 4.0
-
-
-@dataclass(frozen=True, eq=False)
-class Attachments:
-    """Where K landmarks sit on the hand.
-
-    joint (K,): the OpenPose joint a landmark stands for (or is near to, for a marker).
-    carrier (K,): the MANO joint it moves with. tip (K,): the finger (0 thumb .. 4 little) whose
-    skin tip it is, -1 otherwise. offset (K, 3) m: from the carrier's origin, in the carrier's
-    frame, on the model's own side; 0 for joints, unused for tips. weight (K,): 1 = `sigma_point`.
-    """
-
-    joint: Ints
-    carrier: Ints
-    tip: Ints
-    offset: Array
-    weight: Array
-
-    @staticmethod
-    def of_joints(joints: Sequence[int] = tuple(range(N_JOINTS))) -> "Attachments":
-        """Landmarks that are joints themselves, by OpenPose index; all 21 by default."""
-        index = np.asarray(joints, dtype=np.int64)
-        tip = np.array([TIP_JOINTS.index(j) if j in TIP_JOINTS else -1 for j in index], np.int64)
-        carrier = np.asarray(MANO_CARRIER, dtype=np.int64)[index]
-        return Attachments(index, carrier, tip, np.zeros((len(index), 3)), np.ones(len(index)))
-
-    def __len__(self) -> int:
-        return len(self.joint)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +109,10 @@ class Solution:
         """(N,) bool: there is a pose."""
         return self.status != _kernels.TOO_FEW_POINTS
 
+    def rows(self, which: "slice | Array") -> "Solution":
+        """The same for some of the hands."""
+        return Solution(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
+
 
 def solve(
     points: ArrayLike,
@@ -178,7 +152,6 @@ def solve(
             )
     model = shaped.model
     anatomy = Anatomy.of(model)
-    prior = AnglePrior.resting(anatomy, settings.prior_scale)
     rest = np.ascontiguousarray(np.atleast_3d(shaped.rest_joints).reshape(-1, N_MANO_JOINTS, 3))
     tip_ids = list(model.tip_vertex_ids)
     tip_rest = np.ascontiguousarray(shaped.rest_vertices_at(tip_ids).reshape(-1, 5, 3))
@@ -194,24 +167,7 @@ def solve(
         target_R = np.ascontiguousarray(matrix_from_axis_angle(target.pose[:, 0]))
         target_p = np.ascontiguousarray(target.wrist)
 
-    rig = np.zeros(1, _kernels.RIG)
-    rig["A"], rig["limits"] = anatomy.A, anatomy.limits
-    rig["prior_mean"], rig["prior_weight"] = prior.mean, prior.weight
-    rig["coupling"] = prior.coupling
-    rig["tip_posedirs"] = np.swapaxes(model.posedirs[tip_ids], 1, 2)
-    rig["tip_weights"] = model.weights[tip_ids]
-    rig["n_points"] = k
-    rig["carrier"][0, :k], rig["tip"][0, :k] = attachments.carrier, attachments.tip
-    rig["offset"][0, :k] = offset
-    rig["at_joint"][0, :k] = (attachments.tip < 0) & ~offset.any(axis=1)
-    rig["weight"][0, :k] = attachments.weight / settings.sigma_point
-    rig["finger_landmarks"] = _finger_landmarks(attachments)
-    rig["limit_weight"], rig["limit_knee"] = 1.0 / settings.sigma_limit, settings.limit_knee
-    rig["max_iterations"], rig["restart"] = settings.max_iterations, settings.restart
-    if target is not None:
-        rig["target_angle_weight"] = 1.0 / target.sigma_angle
-        rig["target_orientation_weight"] = 1.0 / target.sigma_orientation
-        rig["target_wrist_weight"] = 1.0 / target.sigma_wrist
+    rig = make_rig(shaped.model, anatomy, replace(attachments, offset=offset), settings, target)
     fitted = np.zeros(n, _kernels.FITTED)
     for name in ("pose", "wrist", "angles", "sigma", "residual", "cost"):
         fitted[name] = np.nan
@@ -249,6 +205,38 @@ def solve(
         iterations=fitted["iterations"].copy(),
         status=fitted["status"].copy(),
     )
+
+
+def make_rig(
+    model: HandModel,
+    anatomy: Anatomy,
+    attachments: Attachments,
+    settings: Settings,
+    target: Target | None,
+) -> np.ndarray:
+    """What the kernel needs to know of a right hand besides its points and shape: (1,) RIG."""
+    k, offset = len(attachments), attachments.offset
+    tip_ids = list(model.tip_vertex_ids)
+    prior = AnglePrior.resting(anatomy, settings.prior_scale)
+    rig = np.zeros(1, _kernels.RIG)
+    rig["A"], rig["limits"] = anatomy.A, anatomy.limits
+    rig["prior_mean"], rig["prior_weight"] = prior.mean, prior.weight
+    rig["coupling"] = prior.coupling
+    rig["tip_posedirs"] = np.swapaxes(model.posedirs[tip_ids], 1, 2)
+    rig["tip_weights"] = model.weights[tip_ids]
+    rig["n_points"] = k
+    rig["carrier"][0, :k], rig["tip"][0, :k] = attachments.carrier, attachments.tip
+    rig["offset"][0, :k] = offset
+    rig["at_joint"][0, :k] = (attachments.tip < 0) & ~offset.any(axis=1)
+    rig["weight"][0, :k] = attachments.weight / settings.sigma_point
+    rig["finger_landmarks"] = _finger_landmarks(attachments)
+    rig["limit_weight"], rig["limit_knee"] = 1.0 / settings.sigma_limit, settings.limit_knee
+    rig["max_iterations"], rig["restart"] = settings.max_iterations, settings.restart
+    if target is not None:
+        rig["target_angle_weight"] = 1.0 / target.sigma_angle
+        rig["target_orientation_weight"] = 1.0 / target.sigma_orientation
+        rig["target_wrist_weight"] = 1.0 / target.sigma_wrist
+    return rig
 
 
 def _default_threads() -> int:
