@@ -5,7 +5,7 @@ import pytest
 import trimesh
 from mano_fixture import random_model, random_pair
 
-from twohand500k.hand import mesh
+from twohand500k.hand import load_hands, mesh
 from twohand500k.hand.mesh import (
     closed_faces,
     self_intersections,
@@ -20,8 +20,8 @@ def box(size: tuple[float, float, float]) -> trimesh.Trimesh:
 
 
 def test_closed_hand_is_watertight_and_outward() -> None:
-    pair = random_pair(2)
-    for model in (pair.right, pair.left):
+    tubes, hands = random_pair(2), load_hands("open")
+    for model in (tubes.right, tubes.left, hands.right, hands.left):
         assert len(model.closed_faces) == len(model.faces) + 14
         assert model.closed_faces.max() == 777
         np.testing.assert_array_equal(model.closed_faces[: len(model.faces)], model.faces)
@@ -30,7 +30,7 @@ def test_closed_hand_is_watertight_and_outward() -> None:
         assert skin.euler_number == 2
         assert not trimesh.Trimesh(model.v_template, model.faces, process=False).is_watertight
         volume = volume_cm3(model.v_template, model.closed_faces)
-        assert volume > 0
+        assert 200 < volume < 500
         np.testing.assert_allclose(volume, skin.volume * 1e6, rtol=1e-9)
 
 

@@ -1,6 +1,7 @@
 """Kinematics: smplx as the oracle, mirrors, batches, the two joint definitions."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from mano_fixture import random_model, random_pair
 
 from twohand500k.conventions import OPENPOSE_FROM_MANO21
-from twohand500k.hand import HandModel
+from twohand500k.hand import HandModel, load_hands
 from twohand500k.hand.rotations import (
     axis_angle_from_matrix,
     matrix_from_axis_angle,
@@ -33,10 +34,11 @@ def random_poses(rng: np.random.Generator, n: int) -> np.ndarray:
     return axis * angle
 
 
-@pytest.fixture(scope="module", params=["right", "left"])
+@pytest.fixture(scope="module", params=["tube right", "tube left", "open right", "open left"])
 def model(request: pytest.FixtureRequest) -> HandModel:
-    pair = random_pair(3)
-    return pair.right if request.param == "right" else pair.left
+    name, side = request.param.split()
+    pair = random_pair(3) if name == "tube" else load_hands("open")
+    return pair.right if side == "right" else pair.left
 
 
 @pytest.mark.torch
@@ -181,3 +183,14 @@ def test_to_smplx_without_torch_names_the_extra() -> None:
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
     ).stdout
     assert "twohand500k[train]" in out
+
+
+def test_the_documentation_runs() -> None:
+    """The Python of docs/hand-model.md, block after block in one namespace."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/hand-model.md").read_text(), re.S)
+    assert len(blocks) == 2
+    names: dict = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["posed"].vertices.shape == (5, 778, 3) and names["closed"].shape == (1552, 3)
+    assert names["there"].converged.all() and names["there"].residual_mean.max() < 2e-3
