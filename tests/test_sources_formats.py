@@ -262,6 +262,18 @@ def test_left_and_right_files_are_one_take(tmp_path, suffix):
     assert right.sides.tolist() == [True, False]
 
 
+def test_an_object_beside_the_hands_is_left_out_and_noted(tmp_path):
+    joints = two_hands()
+    for s, side in enumerate(SIDES):
+        write_bvh(tmp_path / f"{side}Hand.bvh", *hand_tree(joints * 100, s))
+    cup = write_bvh(tmp_path / "cup.bvh", {"cup": joints[:, 0, 0]}, [-1])
+    (take,) = read_takes(tmp_path)
+    assert_same(take, joints, atol=1e-5)
+    assert "cup.bvh beside it holds no hand and was left out" in take.notes
+    with pytest.raises(DataError, match="no joint map fits its 1 names"):
+        read_takes(cup)
+
+
 def test_pair_is_cut_to_common_frames_and_says_so(tmp_path):
     joints = two_hands(40)
     for s, side in enumerate(SIDES):

@@ -86,5 +86,5 @@ def test_declared_centimetres_are_refused():
         pytest.skip(f"{folder} is absent")
     from twohand500k.errors import DataError
 
-    with pytest.raises(DataError, match="in cm .declared. its hand is 19.* mm long; dm would"):
+    with pytest.raises(DataError, match=r"in cm \(declared\) its hand is 19.* mm long; dm would"):
         read_takes(folder, unit="cm")

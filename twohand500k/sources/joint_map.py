@@ -34,8 +34,9 @@ _SIDE_WORDS = {
 }
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _MAP_KEYS = {
-    "name", "title", "formats", "unit", "frame", "coordinates", "sides", "optional", "order",
-    "count", "evidence", "auto", "joints", "markers", "license", "citation", "url", "defects", "notes",
+    "name", "title", "formats", "unit", "frame", "coordinates", "sides", "optional", "count",
+    "order", "evidence", "auto", "joints", "markers", "license", "citation", "url", "defects",
+    "notes",
 }  # fmt: skip
 
 

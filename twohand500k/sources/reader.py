@@ -45,6 +45,8 @@ _READERS = {
 # A point this far from the middle of its hand, or from the origin, is no point of the hand.
 _FARTHEST_IN_HAND_M = 0.5
 _FARTHEST_M = 100.0
+# A file found in a folder that names fewer points than this is no hand's, and is left out.
+_FEWEST_POINTS = 6
 _GENERIC_NAMES = {"", "hand", "hands", "take", "joints", "skeleton"}
 
 
@@ -89,8 +91,13 @@ def read_takes(
     joint_map = None if map is None else load_map(map)
     takes = []
     files = _files([paths] if isinstance(paths, str | Path) else list(paths))
-    for group in _groups(files):
-        parts = [_read_part(path, joint_map, side, subject) for path in group]
+    handless: list[Path] = []
+    for group in _groups(list(files)):
+        points = [_READERS[path.suffix.lower()](path) for path in group]
+        if files[group[0]] and all(len(p.names) < _FEWEST_POINTS for p in points):
+            handless += group  # an object's motion beside the hands', as in ManipNet's folders
+            continue
+        parts = [_read_part(p, joint_map, side, subject) for p in points]
         parts = [part for part in parts if part.hands]
         sides = [s for part in parts for s in part.hands]
         if len(parts) == 2 and len(set(sides)) < len(sides):
@@ -99,12 +106,17 @@ def read_takes(
         elif parts:
             takes.append(_take(parts, unit, coordinates))
     if not takes:
-        raise DataError(f"{files[0]}: holds no {side} hand; its names say the other side")
-    return _with_distinct_names(takes)
+        path = next(iter(files))
+        if handless:
+            raise DataError(f"{path}: names too few points for a hand, and so do the others")
+        raise DataError(f"{path}: holds no {side} hand; its names say the other side")
+    notes = tuple(f"{path.name} beside it holds no hand and was left out" for path in handless)
+    return _with_distinct_names([replace(take, notes=take.notes + notes) for take in takes])
 
 
-def _files(paths: Sequence[str | Path]) -> list[Path]:
-    found: dict[Path, None] = {}
+def _files(paths: Sequence[str | Path]) -> dict[Path, bool]:
+    """The files, and whether each was found in a folder rather than named."""
+    found: dict[Path, bool] = {}
     if not paths:
         raise DataError("no input given; name a recording or a folder of recordings")
     for path in (Path(p) for p in paths):
@@ -114,7 +126,7 @@ def _files(paths: Sequence[str | Path]) -> list[Path]:
             )
             if not inside:
                 raise DataError(f"{path}: no recordings inside ({' '.join(_READERS)})")
-            found.update(dict.fromkeys(inside))
+            found.update(dict.fromkeys(inside, True))
         elif not path.exists():
             raise DataError(f"{path}: no such file or folder")
         elif path.suffix.lower() not in _READERS:
@@ -123,8 +135,8 @@ def _files(paths: Sequence[str | Path]) -> list[Path]:
                 f"{', '.join(_READERS)}"
             )
         else:
-            found[path] = None
-    return list(found)
+            found[path] = False
+    return found
 
 
 def _groups(files: list[Path]) -> list[list[Path]]:
@@ -155,9 +167,9 @@ def _file_side(path: Path) -> str:
 
 
 def _read_part(
-    path: Path, joint_map: JointMap | None, side: Side | None, subject: str | None
+    points: NamedPoints, joint_map: JointMap | None, side: Side | None, subject: str | None
 ) -> _Part:
-    points = _READERS[path.suffix.lower()](path)
+    path = points.path
     if subject is not None:
         points = _only_subject(points, subject)
     chosen, hands, notes = choose_map(joint_map, points.format, points.names, path)
