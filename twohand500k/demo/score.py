@@ -6,6 +6,7 @@ guessed.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,6 @@ import numpy as np
 from twohand500k.demo.sensor import FIRST_FRAME
 from twohand500k.demo.take import DemoTake
 from twohand500k.errors import DataError
-from twohand500k.hand.rotations import Array
 from twohand500k.report import FittedFrames, skeleton_edges
 from twohand500k.shards.reader import Dataset
 
@@ -87,30 +87,34 @@ def take_rows(dataset: Dataset, take: DemoTake) -> np.ndarray:
     return np.asarray(row)
 
 
-def moments(dataset: Dataset, take: DemoTake) -> Array:
-    """Samples worth a picture (M,): the tightest moment of every phase, and the worst fit of all.
+def moments(dataset: Dataset, take: DemoTake) -> dict[int, str]:
+    """Samples worth a picture and why: every phase's closest moment, and the worst fit of all.
 
-    Only samples with both hands; of the tightest the one with the fewest points lost.
+    Closest: the mean distance of a true joint to the other hand's nearest joint is least; a lost
+    point counts as 2 mm, so that of moments alike a well seen one is shown. Both hands or nothing.
     """
     row = take_rows(dataset, take)
     both = dataset.array("present").all(axis=1)
     phase = np.array(take.phase)[row]
-    lost = np.isnan(take.points[row]).any(axis=-1).sum(axis=(1, 2))
-    chosen = []
+    lost = np.asarray(np.isnan(take.points[row]).any(axis=-1).sum(axis=(1, 2)))
+    chosen: dict[int, str] = {}
     for name in dict.fromkeys(take.phase):
         here = np.flatnonzero(both & (phase == name))
         if name == "rest" or not len(here):
             continue
-        tight = here[take.gap[row[here]] <= np.quantile(take.gap[row[here]], 0.15)]
-        chosen.append(int(tight[np.argmin(lost[tight])]))
-    worst = np.where(both, np.nanmax(dataset.array("fit_error"), axis=1), -np.inf)
-    if both.any() and int(np.argmax(worst)) not in chosen:
-        chosen.append(int(np.argmax(worst)))
-    return np.array(chosen, dtype=np.int64)
+        joints = take.joints[row[here]].astype(np.float32)
+        apart = np.linalg.norm(joints[:, 0, :, None] - joints[:, 1, None, :], axis=-1)
+        closeness = (apart.min(axis=1).mean(axis=1) + apart.min(axis=2).mean(axis=1)) / 2
+        chosen[int(here[np.argmin(closeness + 0.002 * lost[here])])] = name
+    if both.any():
+        error = np.where(both[:, None], dataset.array("fit_error"), -np.inf).max(axis=1)
+        chosen.setdefault(int(np.argmax(error)), "largest residual")
+    return chosen
 
 
-def fitted_frames(dataset: Dataset, take: DemoTake, samples: Array) -> FittedFrames:
-    """Chosen samples (M,) of the dataset beside the points they were fitted to, to be drawn."""
+def fitted_frames(dataset: Dataset, take: DemoTake, chosen: Mapping[int, str]) -> FittedFrames:
+    """Chosen samples of the dataset beside the points they were fitted to, to be drawn."""
+    samples = np.array(list(chosen), dtype=np.int64)
     row = take_rows(dataset, take)[samples]
     return FittedFrames(
         betas=dataset.array("betas", samples).astype(np.float64),
@@ -118,6 +122,8 @@ def fitted_frames(dataset: Dataset, take: DemoTake, samples: Array) -> FittedFra
         transl=dataset.array("transl", samples).astype(np.float64),
         points=take.points[row],
         edges=skeleton_edges(range(take.points.shape[2])),
-        captions=[f"{take.phase[k]}, {k / take.fps:.2f} s" for k in row],
+        captions=[
+            f"{why}, {k / take.fps:.2f} s" for why, k in zip(chosen.values(), row, strict=True)
+        ],
         fit_error=dataset.array("fit_error", samples).astype(np.float64),
     )

@@ -27,7 +27,7 @@ class FittedFrames:
 
     betas (N, 2, 10); pose (N, 2, 16, 3) axis-angle, flat; transl (N, 2, 3); points (N, 2, K, 3) the
     input, NaN = missing; edges (E, 2): which points a bone joins (`skeleton_edges`); captions: one
-    line per frame; fit_error (N, 2) or None: shown under the caption.
+    line per frame; fit_error (N, 2) m or None: shown under the fit.
     """
 
     betas: Array
@@ -118,28 +118,29 @@ def overlay_sheet(
     if not len(rows):
         raise ValueError("no fitted frame to draw")
     tiles: list[list[np.ndarray]] = [[], [], []]
-    captions = []
+    captions, errors = [], []
     for row in rows:
         front, other = _cameras(hands, fitted, row, size)
         tiles[0].append(draw_frame(hands, fitted, row, front, size, skin=False))
         tiles[1].append(draw_frame(hands, fitted, row, front, size))
         tiles[2].append(draw_frame(hands, fitted, row, other, size))
         captions.append(fitted.captions[row])
-        if fitted.fit_error is not None:
-            errors = [
-                f"{fitted.fit_error[row, side] * 1e3:.2f}"
-                for side in (RIGHT, LEFT)
-                if fitted.present[row, side]
-            ]
-            captions[-1] += f"\nresidual {' / '.join(errors)} mm"
+        errors.append(_error_line(fitted, row))
     blank = [""] * len(rows)
     return contact_sheet(
         [tile for line in tiles for tile in line],
-        [*captions, *blank, *blank],
+        [*captions, *errors, *blank],
         columns=len(rows),
         row_labels=("recorded", "fitted", "fitted, from another side"),
         title=title,
     )
+
+
+def _error_line(fitted: FittedFrames, row: int) -> str:
+    if fitted.fit_error is None:
+        return ""
+    sides = [side for side in (RIGHT, LEFT) if fitted.present[row, side]]
+    return f"residual {' / '.join(f'{1e3 * fitted.fit_error[row, s]:.2f}' for s in sides)} mm"
 
 
 def draw_frame(

@@ -3,9 +3,9 @@
 In: surfaces (vertices, faces, colour), optionally bones to draw over and through them, a `Camera`.
 Out: an (height, width, 3 or 4) uint8 picture. Rays go through Embree (`embreex`); every hit is lit
 by a soft key light with its shadow, a fill light, and a sky whose visibility from each point of the
-surface is counted by rays, so that contacts darken as they do in a photograph (counted at the points
-of the refined mesh, a millimetre or two apart on a hand). The same call gives the same picture bit
-for bit: sample patterns are fixed, nothing is drawn at random.
+surface is counted by rays, so that contacts darken as they do in a photograph (counted at the
+points of the refined mesh, a millimetre or two apart on a hand). The same call gives the same
+picture bit for bit: sample patterns are fixed, nothing is drawn at random.
 """
 
 from collections.abc import Sequence
