@@ -53,13 +53,14 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     root = arguments.out or Path(tempfile.mkdtemp(prefix="crash-resume-"))
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=arguments.out is None)
     inputs = [str(path.resolve()) for path in arguments.input]
     options = shlex.split(arguments.options)
 
     def command(out: Path, workers: int) -> list[str]:
-        source = ["build", "--source", "mocap", "--input", *inputs]
+        source = ["build", "--source", "mocap"]
+        for path in inputs:
+            source += ["--input", path]
         return [*PROGRAM, *source, *options, "--workers", str(workers), "--out", str(out)]
 
     build(command(root / "warm-up", 1))  # compiles the solver's kernels into the cache

@@ -26,7 +26,7 @@ def verify(
     Joints are recomputed from the parameters; hashes, counts, ids, ranges, conventions, splits and
     records are compared. Every fault is named with its file, dataset and row.
     """
-    findings = verify_dataset(folder, load_hands(hand_model), workers=workers or 1)
+    findings = verify_dataset(folder, load_hands(hand_model), workers=workers)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:

@@ -102,7 +102,7 @@ def start_worker(pickled_stage: bytes, numba_threads: int) -> None:
     # Ctrl-C reaches the whole process group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    # Before the stage is unpickled, and numba imported with it.
+    # The workers share the cores: numba's own word for how many threads a kernel may use.
     os.environ.setdefault("NUMBA_NUM_THREADS", str(numba_threads))
     _stage = pickle.loads(pickled_stage)
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,7 +80,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises DataError when the disk refuses (full, quota, read-only): the file is then as before and
     no temporary is left.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{_TEMPORARY}")
     try:
         with temporary.open("wb") as file:
             file.write(content)

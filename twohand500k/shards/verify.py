@@ -7,6 +7,7 @@ hands.
 """
 
 import multiprocessing
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +29,7 @@ from twohand500k.shards.reader import check_root, read_rejects
 from twohand500k.shards.schema import FIELD_BY_PATH
 
 FAULTS_LISTED: Final = 20
+_WORTH_PROCESSES: Final = 100_000
 
 # Joints on disk are float32, rounded after float64 arithmetic on parameters that were rounded in
 # turn: half a unit in the last place each, of coordinates as large as the hand's place in its
@@ -80,14 +82,17 @@ class Finding:
     n_faults: int = 0
 
 
-def verify(folder: str | Path, hands: HandPair, workers: int = 1) -> list[Finding]:
+def verify(folder: str | Path, hands: HandPair, workers: int | None = None) -> list[Finding]:
     """Check a finished dataset against itself and against the hand model.
 
     Raises DataError only where there is nothing to check: no dataset, an unfinished run, a newer
-    format, an index that cannot be understood. workers: processes to spread the shards over.
+    format, an index that cannot be understood. workers: processes to spread the shards
+    over; None takes one a core where that pays for starting them, above 100,000 samples.
     """
     folder = Path(folder)
     index = read_index(folder)
+    if workers is None:
+        workers = (os.cpu_count() or 1) if index.samples > _WORTH_PROCESSES else 1
     collected = _Collected()
     for entry, report in zip(index.shards, _reports(folder, index, hands, workers), strict=True):
         collected.add(entry, report)
