@@ -1,5 +1,7 @@
 """Joint maps find the right names or say what they wanted; units are told by the hand's size."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fixtures_mocap import HAND_LENGTH_M, named, two_hands, write_c3d, write_csv, write_trc
@@ -46,9 +48,9 @@ def test_every_shipped_map_parses_and_finds_its_own_names(tmp_path):
             names += [n.replace("{side}", word) for n in joint_map.evidence]
         names = list(dict.fromkeys(names))
         if joint_map.auto:
-            chosen, hands, _ = choose_map(None, joint_map.formats[0], names, tmp_path)
+            chosen, hands = choose_map(None, joint_map.formats[0], names, tmp_path)
             assert chosen.name == joint_map.name
-        chosen, hands, _ = choose_map(joint_map, joint_map.formats[0], names, tmp_path)
+        chosen, hands = choose_map(joint_map, joint_map.formats[0], names, tmp_path)
         assert [hand.slot for hand in hands] == (list(SIDES) if sided else [""])
         assert all(not hand.missing for hand in hands)
         joints = [e.landmark.joint for e in joint_map.entries]
@@ -252,3 +254,13 @@ def test_unit_that_cannot_be_measured():
         find_unit(points, landmarks, None, None, "x")
     unit, notes = find_unit(points, landmarks, "m", None, "x")
     assert unit.how == "declared" and "could not be checked" in notes[0]
+
+
+def test_the_map_in_the_docs_loads(tmp_path):
+    docs = Path(__file__).parents[1] / "docs" / "sources.md"
+    block = docs.read_text("utf8").split("```toml\n")[1].split("```")[0]
+    (tmp_path / "m.toml").write_text(block, "utf8")
+    joint_map = load_map(tmp_path / "m.toml")
+    assert joint_map.coordinates == "left-handed" and len(joint_map.entries) == 6
+    # ... and the docs list every shipped map.
+    assert all(f"| `{m.name}`" in docs.read_text("utf8") for m in list_maps())

@@ -1,5 +1,6 @@
 """Real recordings, where they are present: $TWOHAND_REAL_DATA, default ../shared/data."""
 
+import json
 import os
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def chirality(take):
         end = at.get(base + 2, at.get(base + 3))  # DIP, or the tip where it is missing
         first = first + point[:, :, at[base + 1]] - point[:, :, at[base]]
         outer = outer + point[:, :, end] - point[:, :, at[base + 1]]
-    return np.nanmedian((np.cross(first, outer) * across).sum(-1), axis=0)
+    volume = (np.cross(first, outer) * across).sum(-1)
+    return [np.median(v[np.isfinite(v)]) if np.isfinite(v).any() else np.nan for v in volume.T]
 
 
 @pytest.mark.parametrize("folder", ["mocap_bvh", "mocap_trc", "leap_csv"])
@@ -88,3 +90,23 @@ def test_declared_centimetres_are_refused():
 
     with pytest.raises(DataError, match=r"in cm \(declared\) its hand is 19.* mm long; dm would"):
         read_takes(folder, unit="cm")
+
+
+def test_headset_poses_as_plain_webxr_arrays(tmp_path):
+    """25 WebXR joints relative to the wrist, whole millimetres, right and left poses apart."""
+    folder = ROOT / "quest_poses"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    for s, side in enumerate(("right", "left")):
+        poses = json.loads((folder / f"poses_{side}.json").read_text())
+        np.save(tmp_path / f"{side}.npy", np.array([pose["jointPositions"] for pose in poses]))
+        (take,) = read_takes(tmp_path / f"{side}.npy")
+        assert take.source == "webxr25" and take.unit.name == "mm" and take.n_frames == 55
+        sign = chirality(take)[s]
+        assert sign > 0 if side == "right" else sign < 0
+
+
+def test_video_hand_is_a_right_hand():
+    if not (ROOT / "video_hand").is_dir():
+        pytest.skip(f"{ROOT / 'video_hand'} is absent")
+    assert chirality(read_takes(ROOT / "video_hand")[0])[0] > 0

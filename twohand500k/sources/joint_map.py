@@ -190,8 +190,8 @@ def _refuse_twins(
 
 def choose_map(
     joint_map: JointMap | None, format: str, names: Sequence[str], path: Path
-) -> tuple[JointMap, list[Hand], tuple[str, ...]]:
-    """The map that fits a file, its hands, and notes; DataError if none does, or two equally.
+) -> tuple[JointMap, list[Hand]]:
+    """The map that fits a file, and its hands; DataError if none does, or two equally.
 
     joint_map: the one asked for; it must then fit. A hand fits when no required name is missing.
     """
@@ -199,7 +199,7 @@ def choose_map(
         hands = match(joint_map, names, path)
         if not any(not hand.missing for hand in hands):
             raise DataError(_no_fit(joint_map, hands, names, path))
-        return joint_map, hands, ()
+        return joint_map, hands
     tried = [(m, match(m, names, path)) for m in list_maps() if m.auto and format in m.formats]
     plain = {plain_name(name) for name in names}
     fits = []
@@ -222,7 +222,7 @@ def choose_map(
         if _meaning(other[2], other[3]) != _meaning(best[2], best[3]):
             rivals = ", ".join(sorted({best[2].name, *(fit[2].name for fit in ties)}))
             raise DataError(f"{path}: its names fit several joint maps ({rivals}); name one as map")
-    return best[2], best[3], ()
+    return best[2], best[3]
 
 
 def _meaning(joint_map: JointMap, hands: list[Hand]) -> list[Any]:

@@ -172,7 +172,8 @@ def _read_part(
     path = points.path
     if subject is not None:
         points = _only_subject(points, subject)
-    chosen, hands, notes = choose_map(joint_map, points.format, points.names, path)
+    notes: tuple[str, ...] = ()
+    chosen, hands = choose_map(joint_map, points.format, points.names, path)
     whole: dict[Side, Hand] = {}
     for hand in hands:
         named = hand.slot or _file_side(path) or (side or "")
