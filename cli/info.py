@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from twohand500k.cli import options
 
 from twohand500k import __version__
+from twohand500k.cli import options
 from twohand500k.pipeline.provenance import git_revision, versions
 from twohand500k.shards import FORMAT, Dataset
 from twohand500k.shards.describe import describe
@@ -75,6 +75,7 @@ def _source_lines(sources: list[dict[str, Any]]) -> list[str]:
 
 def _dataset_lines(told: dict[str, Any]) -> list[str]:
     conventions = told["conventions"]
+    ambiguous = told["hands_of_ambiguous_side"]
     models = " and ".join(dict.fromkeys(conventions["hand_model"]))
     a_sample = f", {told['bytes_per_sample']:,.0f} bytes a sample" if told["samples"] else ""
     lines = [
@@ -83,7 +84,8 @@ def _dataset_lines(told: dict[str, Any]) -> list[str]:
         f"format {conventions['format']}, frame {conventions['frame']}, hand model {models} "
         f"({conventions['hand_model_right_sha256'][:12]}…), tips {conventions['tip_set']}, "
         f"joints {conventions['joint_definition']}",
-        "hands: " + ", ".join(f"{count:,} {kind}" for kind, count in told["hands"].items()),
+        "hands: " + ", ".join(f"{count:,} {kind}" for kind, count in told["hands"].items())
+        + (f"; {ambiguous:,} hands of ambiguous side" if ambiguous else ""),
         *_table("source", {s: f"{c['kept']:,} kept, {c['rejected']:,} rejected"
                            for s, c in told["sources"].items()}),
         *_table("split", told["splits"]),

@@ -57,6 +57,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
             "right only": int((present[:, 0] & ~present[:, 1]).sum()),
             "left only": int((~present[:, 0] & present[:, 1]).sum()),
         },
+        "hands_of_ambiguous_side": int(dataset.array("side_ambiguous").sum()),
         "sources": {name: dict(counts) for name, counts in dataset.index.counts.items()},
         "splits": _counts(split or "none" for split in dataset.array("split").tolist()),
         "subjects": len(set(subjects) - {""}),

@@ -61,6 +61,7 @@ class Samples:
     split: np.ndarray = field(default_factory=_not_given)
     fit_error: np.ndarray = field(default_factory=_not_given)
     limit_violation: np.ndarray = field(default_factory=_not_given)
+    side_ambiguous: np.ndarray = field(default_factory=_not_given)
     penetration_volume: np.ndarray = field(default_factory=_not_given)
     penetration_depth: np.ndarray = field(default_factory=_not_given)
     contact_distance: np.ndarray = field(default_factory=_not_given)
