@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 import numpy as np
-from twohand500k.cli import options
 
+from twohand500k.cli import options
 from twohand500k.demo import DemoTake, make_take
 from twohand500k.demo.score import fitted_frames, moments, score
 from twohand500k.errors import DataError

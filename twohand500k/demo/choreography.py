@@ -84,9 +84,11 @@ def _both(time: float, phase: str, hand: HandKey, *touches: Touch, clearance: fl
     return Key(time, phase, hand, hand, touches, clearance)
 
 
-# The four palm bones and the fingers' bones that meet in a flat clap.
-_PALMS = tuple(Touch(bone, bone) for bone in (5, 9, 13, 17))
-_FLAT = tuple(Touch(bone, bone) for bone in (6, 10, 14, 7, 11, 15))
+# What meets in a flat clap. A palm is thicker on its inner side than about its bones, which is what
+# the capsules are made of (`posing.bone_radii`): the gaps leave that flesh its room.
+_PALM_FLESH = 0.009
+_PALMS = tuple(Touch(bone, bone, _PALM_FLESH) for bone in (5, 9, 13, 17))
+_FLAT = tuple(Touch(bone, bone) for bone in (7, 11, 15))
 _TIPS = tuple(Touch(tip, tip) for tip in (4, 8, 12, 16, 20))
 
 _RELAXED = HandKey(
@@ -216,8 +218,8 @@ KEYS: tuple[Key, ...] = (
     _lace(8.0, "interlock", _LACE_CROSS),
     _lace(8.5, "interlock", _LACE_NEAR),
     Key(9.2, "clasp", _FIST_NEAR, _COVER_NEAR),
-    Key(9.8, "clasp", _FIST, _COVER, (Touch(10, 9), Touch(9, 11))),
-    Key(10.5, "clasp", _FIST, _COVER, (Touch(10, 9), Touch(9, 11))),
+    Key(9.8, "clasp", _FIST, _COVER, (Touch(10, 9, _PALM_FLESH), Touch(9, 11))),
+    Key(10.5, "clasp", _FIST, _COVER, (Touch(10, 9, _PALM_FLESH), Touch(9, 11))),
     Key(11.0, "clasp", _FIST_NEAR, _COVER_NEAR),
     Key(12.2, "pinch", _PINCHER, _HELD, (Touch(4, 8), Touch(8, 8))),
     Key(12.9, "pinch", _PINCHER, _HELD, (Touch(4, 8), Touch(8, 8))),

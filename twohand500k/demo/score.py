@@ -94,7 +94,7 @@ def moments(dataset: Dataset, take: DemoTake) -> dict[int, str]:
     point counts as 2 mm, so that of moments alike a well seen one is shown. Both hands or nothing.
     """
     row = take_rows(dataset, take)
-    both = dataset.array("present").all(axis=1)
+    both = np.asarray(dataset.array("present").all(axis=1))
     phase = np.array(take.phase)[row]
     lost = np.asarray(np.isnan(take.points[row]).any(axis=-1).sum(axis=(1, 2)))
     chosen: dict[int, str] = {}
