@@ -5,15 +5,16 @@ another model; `render` draws poses.
 """
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+
 from twohand500k.cli import options
 from twohand500k.cli.hand_convert import convert_dataset
-
 from twohand500k.conventions import (
     FINGERS,
     MANO_CHAINS,
@@ -157,6 +158,7 @@ def _page(facts: dict[str, Any]) -> str:
 @options.workers
 @options.as_json
 @options.verbose
+@options.quiet
 def convert(
     mano_dir: Path | None,
     data: Path | None,
@@ -168,6 +170,7 @@ def convert(
     workers: int | None,
     as_json: bool,
     verbose: int,
+    quiet: bool,
 ) -> None:
     """Write MANO's files as plain .npz, or move a dataset to another hand model.
 
@@ -188,7 +191,8 @@ def convert(
             load_hands(to),
             out,
             max_residual_m=max_residual_mm * 1e-3,
-            workers=workers or 1,
+            workers=workers or os.cpu_count() or 1,
+            progress=not quiet,
         )
         click.echo(_json_of(summary) if as_json else _line_of(summary))
         return

@@ -140,6 +140,7 @@ def convert_dataset(
     *,
     max_residual_m: float,
     workers: int,
+    progress: bool = True,
 ) -> RunSummary:
     """Move the dataset in `folder` from `source` to `target`, into `out`; resumable.
 
@@ -178,6 +179,7 @@ def convert_dataset(
         frame=declared["frame"],
         history=dataset.index.history,
         workers=workers,
+        progress=progress,
     )
 
 

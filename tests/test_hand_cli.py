@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from twohand500k.cli.main import twohand
 
+from twohand500k.cli.main import twohand
 from twohand500k.errors import DataError
 from twohand500k.hand import HandModel, HandPair, load_hands
 from twohand500k.hand.anatomy import Anatomy
@@ -26,7 +26,11 @@ from twohand500k.shards.verify import verify
 
 
 def call(*arguments: object) -> Result:
-    return CliRunner().invoke(twohand, ["hand", *map(str, arguments)], catch_exceptions=True)
+    # One process unless the test asks for more: starting others takes seconds.
+    one = {} if "--workers" in arguments else {"TWOHAND_HAND_CONVERT_WORKERS": "1"}
+    return CliRunner(env=one).invoke(
+        twohand, ["hand", *map(str, arguments)], auto_envvar_prefix="TWOHAND"
+    )
 
 
 def good(*arguments: object) -> str:

@@ -299,6 +299,8 @@ def _step(
     diagonal = np.arange(_N_OWN)
     own = H[:, :_N_OWN, :_N_OWN].copy()
     own[:, diagonal, diagonal] *= 1 + damping[group][:, None]
+    # A joint that carries no skin has a zero row: it stays where it is.
+    own[:, diagonal, diagonal] += 1e-15
     if not free:
         step[:] = np.linalg.solve(own, -g[..., None])[..., 0]
     else:
