@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twohand500k.conventions import MANO_CHAINS, MANO_PARENTS, N_BETAS, N_MANO_JOINTS
+from twohand500k.hand.open_hand import anthropometry as a
 from twohand500k.hand.open_hand.skeleton import Skeleton
 from twohand500k.hand.rotations import Array
 
@@ -24,15 +25,6 @@ BETA_NAMES = (
     "first phalanges against last",
     "slope of the knuckle row",
 )
-# Relative change per unit.
-SIZE = 0.063
-FINGERS_UP, PALM_DOWN = 0.035, 0.034
-PALM_BREADTH = 0.048
-THICKNESS, GIRTH = 0.075, 0.055
-THUMB = 0.06
-INDEX, RING, LITTLE = 0.035, 0.035, 0.055
-FIRST_UP, LAST_DOWN = 0.045, 0.06
-KNUCKLE_SLOPE = 0.07
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,28 +60,28 @@ def _maps(skeleton: Skeleton, beta: int) -> Array:
 
     fingers = (1, 2, 3, 4)
     if beta == 0:
-        maps += SIZE * np.eye(3)
+        maps += a.SD_SIZE * np.eye(3)
     elif beta == 1:
         for f in fingers:
-            stretch(f, (FINGERS_UP,) * 3)
-        maps[0] -= PALM_DOWN * np.outer(x, x)
+            stretch(f, (a.SD_FINGERS,) * 3)
+        maps[0] -= a.SD_PALM_LENGTH * np.outer(x, x)
     elif beta == 2:
-        maps[0] += PALM_BREADTH * np.outer(z, z)
+        maps[0] += a.SD_PALM_BREADTH * np.outer(z, z)
     elif beta == 3:
-        maps[0] += THICKNESS * np.outer(y, y)
+        maps[0] += a.SD_THICKNESS * np.outer(y, y)
         for f, chain in enumerate(MANO_CHAINS):
             digit = skeleton.digits[f]
             for joint in chain:
-                maps[joint] += GIRTH * (np.eye(3) - np.outer(digit.distal, digit.distal))
+                maps[joint] += a.SD_GIRTH * (np.eye(3) - np.outer(digit.distal, digit.distal))
     elif beta == 4:
-        stretch(0, (THUMB,) * 3)
+        stretch(0, (a.SD_THUMB,) * 3)
     elif beta in (5, 6, 7):
-        finger, factor = {5: (1, INDEX), 6: (3, RING), 7: (4, LITTLE)}[beta]
+        finger, factor = {5: (1, a.SD_INDEX), 6: (3, a.SD_RING), 7: (4, a.SD_LITTLE)}[beta]
         stretch(finger, (factor,) * 3)
     elif beta == 8:
         for f in fingers:
-            stretch(f, (FIRST_UP, -0.3 * FIRST_UP, -LAST_DOWN))
+            stretch(f, (a.SD_FIRST_PHALANX, -0.3 * a.SD_FIRST_PHALANX, -a.SD_LAST_PHALANX))
     else:
         # The little finger's knuckle towards the wrist, the index finger's away from it.
-        maps[0] += -KNUCKLE_SLOPE * np.outer(x, z)
+        maps[0] += -a.SD_KNUCKLE_SLOPE * np.outer(x, z)
     return maps

@@ -14,9 +14,9 @@ from twohand500k.hand.rotations import Array
 
 MOST_WEIGHTS = 4
 # Flexion the creases are made for: base, middle, end joint of a finger; thumb CMC, MCP, IP. Degrees.
-FINGER_FLEXION_DEG = (100.0, 112.0, 100.0)
+FINGER_FLEXION_DEG = (112.0, 112.0, 100.0)
 THUMB_FLEXION_DEG = (60.0, 88.0, 105.0)
-DIFFUSION_STEPS = 5
+DIFFUSION_STEPS = 3
 DORSAL_SHARE = 0.55  # width of a ramp on the dorsal side relative to the palmar side
 
 
@@ -65,16 +65,16 @@ def skin_weights(skin: Skin, mesh: Mesh) -> Array:
     """
     weights = _ramp_weights(skin, mesh.vertices, mesh.digit)
     arc = np.nan_to_num(mesh.arc, nan=-np.inf)
-    soft = mesh.digit < 0
+    softness = np.where(mesh.digit < 0, 0.5, 0.0)
     for finger, digit in enumerate(skin.skeleton.digits):
         reach = digit.knots[1] + 14.0 if finger == 0 else 0.75 * digit.knots[1]
-        soft |= (mesh.digit == finger) & (arc < reach)
+        softness[(mesh.digit == finger) & (arc < reach)] = 0.25
     edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]])
     near = np.zeros((len(weights), len(weights)))
     near[edges[:, 0], edges[:, 1]] = near[edges[:, 1], edges[:, 0]] = 1.0
     near /= near.sum(axis=1, keepdims=True)
     for _ in range(DIFFUSION_STEPS):
-        weights = np.where(soft[:, None], 0.5 * (weights + near @ weights), weights)
+        weights = weights + softness[:, None] * (near @ weights - weights)
     return keep_largest(weights)
 
 
@@ -100,9 +100,7 @@ def _ramp_weights(skin: Skin, points: Array, digit: np.ndarray) -> Array:
         parts = []
         for k in range(3):
             at = float(digit_.knots[k])
-            palmar = _palmar_depth(skin, digit_, at) * np.tan(
-                np.radians(FINGER_FLEXION_DEG[k]) / 2
-            )
+            palmar = _palmar_depth(skin, digit_, at) * np.tan(np.radians(FINGER_FLEXION_DEG[k]) / 2)
             parts.append(_ramp(s[:, f], height[:, f], at, palmar, DORSAL_SHARE * palmar))
         g1, g2, g3 = parts
         m = member[:, f - 1]

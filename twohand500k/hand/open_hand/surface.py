@@ -77,9 +77,7 @@ class Ray:
         scaled = np.stack(
             [lateral / half[..., 0], height / depth, beyond / self.dome + before], axis=-1
         )
-        extent = np.stack(
-            [half[..., 0], depth, np.full_like(s, self.dome)], axis=-1
-        )
+        extent = np.stack([half[..., 0], depth, np.full_like(s, self.dome)], axis=-1)
         k0 = np.sum(np.abs(scaled) ** self.power, axis=-1) ** (1.0 / self.power)
         k1 = np.linalg.norm(scaled / extent, axis=-1)
         # Near the axis the estimate degenerates; there only the sign and the size matter.
@@ -104,11 +102,11 @@ def _digit_ray(digit: Digit) -> Ray:
     else:
         s = [-0.3 * first, 0.0, 0.45 * first, 0.72 * first, first, 0.5 * (first + second), second,
              0.5 * (second + end), end - 6.0]  # fmt: skip
-        breadth = [1.02 * b1, 1.06 * b1, 0.97 * b1, 0.95 * b1, b1, 0.5 * (b1 + b2) * 0.96, b2,
+        breadth = [1.02 * b1, 1.02 * b1, 0.93 * b1, 0.93 * b1, b1, 0.5 * (b1 + b2) * 0.96, b2,
                    0.97 * b2, 0.84 * b2]  # fmt: skip
         top = [1.0 * d1, 1.15 * d1, 0.95 * d1, 0.86 * d1, 1.0 * d1, 0.5 * (d1 + d2) * 0.86,
                0.98 * d2, 0.84 * d2, 0.66 * d2]  # fmt: skip
-        bottom = [1.2 * d1, 1.25 * d1, 1.15 * d1, 1.10 * d1, 1.0 * d1, 0.5 * (d1 + d2) * 1.08,
+        bottom = [1.12 * d1, 1.15 * d1, 1.06 * d1, 1.05 * d1, 1.0 * d1, 0.5 * (d1 + d2) * 1.08,
                   1.02 * d2, 1.10 * d2, 0.9 * d2]  # fmt: skip
         dome = 9.0
     return Ray(
@@ -179,10 +177,12 @@ def _palm(skeleton: Skeleton) -> list[tuple[Field, float]]:
     up = np.array([0.0, 1.0, 0.0])
     distal = np.array([-1.0, 0.0, 0.0])
     radial = np.array([0.0, 0.0, 1.0])
+    breadth, depth = 0.5 * a.WRIST_BREADTH_MM, 0.5 * a.WRIST_DEPTH_MM
     wrist = Ray(
         place(0.0, 0.0, 0.0), distal, up, radial, np.array([-40.0, -10.0, 8.0, 28.0, 60.0]),
-        np.array([27.5, 28.2, 30.5, 32.0, 29.0]), np.array([18.5, 18.5, 16.0, 13.5, 11.0]),
-        np.array([19.5, 19.5, 18.5, 18.0, 14.0]), 68.0, 30.0, power=2.3,
+        np.array([0.95, 0.97, 1.02, 1.06, 0.96]) * breadth,
+        np.array([0.97, 0.97, 0.85, 0.72, 0.58]) * depth,
+        np.array([1.03, 1.03, 0.98, 0.95, 0.75]) * depth, 68.0, 30.0, power=2.3,
     )  # fmt: skip
     parts.append((wrist, 10.0))
     # Metacarpals two to five, from the carpus to beyond the knuckle.
@@ -201,16 +201,19 @@ def _palm(skeleton: Skeleton) -> list[tuple[Field, float]]:
         ray = Ray(
             base, axis, dorsal, np.cross(dorsal, axis), s,
             np.array([10.0, 10.0, 10.5, 11.0, 9.5]) * thick,
-            np.array([11.5, 10.8, 10.6, 11.2, 8.0]) * thick,
-            np.array([13.0, 13.5, 14.5, 15.0, 11.0]) * thick,
+            np.array([0.38, 0.36, 0.355, 0.38, 0.27]) * a.PALM_DEPTH_MM * thick,
+            np.array([0.45, 0.46, 0.48, 0.47, 0.34]) * a.PALM_DEPTH_MM * thick,
             length + 9.0, 12.0, start=-6.0, start_dome=8.0,
         )  # fmt: skip
         parts.append((ray, 11.0))
     # Web pads between neighbouring fingers, palmar of the axis.
-    for left, right in ((1, 2), (2, 3), (3, 4)):
+    for (left, right), height in zip(((1, 2), (2, 3), (3, 4)), a.WEB_MM[1:], strict=True):
         one, two = skeleton.digits[left], skeleton.digits[right]
-        start, stop = one.at(0.24 * one.knots[1]), two.at(0.24 * two.knots[1])
-        centre = 0.5 * (start + stop) + np.array([0.0, -4.5, 0.0])
+        # The pad's edge lies 0.18 of a phalanx beyond its centre.
+        knuckles = 0.5 * (a.KNUCKLE_MM[one.name][0] + a.KNUCKLE_MM[two.name][0])
+        along = (height - knuckles) / (0.5 * (one.knots[1] + two.knots[1])) - 0.18
+        start, stop = one.at(along * one.knots[1]), two.at(along * two.knots[1])
+        centre = 0.5 * (start + stop) + np.array([0.0, -3.5, 0.0])
         axis = stop - start
         half = 0.5 * float(np.linalg.norm(axis))
         axis = axis / (2 * half)

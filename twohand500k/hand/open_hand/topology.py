@@ -19,7 +19,7 @@ from twohand500k.hand.open_hand.surface import Skin
 from twohand500k.hand.rotations import Array
 
 SIDES_OF_RING = 10
-# Rings between the joints of a finger as (joint before, joint after, fraction), see `_ring_lengths`.
+_STRADDLE = 1.02
 _SPREAD = 6.4  # mm between a joint's own ring and its neighbours
 
 
@@ -44,7 +44,7 @@ def _ring_lengths(digit: Digit) -> list[float]:
             root, root + 6.2, root + 12.4, second - _SPREAD - 0.5, second, second + _SPREAD,
             second + 2.1 * _SPREAD, end - 10.6, end - 5.3,
         ]  # fmt: skip
-    root = 0.56 * first
+    root = 0.47 * first
     rings = [root, 0.5 * (root + first - _SPREAD), first - _SPREAD, first, first + _SPREAD]
     rings += [second - 0.85 * _SPREAD, second, second + 0.85 * _SPREAD]
     last = end - 4.5
@@ -53,20 +53,23 @@ def _ring_lengths(digit: Digit) -> list[float]:
 
 
 def _ring_angles(digit: Digit) -> Array:
-    """Angles of a ring's points about the digit: 0 and pi lie on the outline seen from above."""
+    """Angles of a ring's points about the digit; the outline seen from above runs between the points
+    9 and 0 and between 4 and 5, point 2 is the most dorsal."""
+    step = 2 * np.pi / SIDES_OF_RING
+    angles = step * (np.arange(SIDES_OF_RING) + 0.5)
     if digit.name != "thumb":
-        return 2 * np.pi * np.arange(SIDES_OF_RING) / SIDES_OF_RING
-    # The thumb is rolled: turn the ring so that points 0 and 5 are its outline from above.
-    up = np.array([0.0, 1.0, 0.0])
-    sideways = np.cross(up, digit.distal)
-    sideways /= np.linalg.norm(sideways)
-    offset = np.arctan2(sideways @ digit.dorsal, sideways @ digit.radial)
-    return offset + 2 * np.pi * np.arange(SIDES_OF_RING) / SIDES_OF_RING
+        return angles
+    # The thumb is rolled: turn its rings so that the outline from above still runs there.
+    sideways = np.cross(np.array([0.0, 1.0, 0.0]), digit.distal)
+    return angles + np.arctan2(sideways @ digit.dorsal, sideways @ digit.radial)
 
 
 def _cast_ring(skin: Skin, digit: Digit, s: float, angles: Array) -> Array:
     direction = np.cos(angles)[:, None] * digit.radial + np.sin(angles)[:, None] * digit.dorsal
-    return skin.cast(np.broadcast_to(digit.at(s), direction.shape), direction, 22.0)
+    axis = digit.at(s)
+    on_skin = skin.cast(np.broadcast_to(axis, direction.shape), direction, 22.0)
+    # A polygon inscribed in the skin is too thin; this one straddles it.
+    return np.asarray(axis + _STRADDLE * (on_skin - axis))
 
 
 def _dome(skin: Skin, digit: Digit, angles: Array) -> Array:
@@ -139,7 +142,7 @@ def _edge_length(skeleton: Skeleton, points: Array) -> Array:
     nearest = np.full(len(points), np.inf)
     for finger in (1, 2, 3, 4):
         digit = skeleton.digits[finger]
-        web = digit.at(0.42 * digit.knots[1])
+        web = digit.at(0.33 * digit.knots[1])
         nearest = np.minimum(nearest, np.linalg.norm((points - web)[:, [0, 2]], axis=1))
     return 6.0 + 2.6 * np.clip((nearest - 14.0) / 26.0, 0.0, 1.0)
 
@@ -153,7 +156,10 @@ def _spread(skeleton: Skeleton, polygon: Array, count: int) -> Array:
     grid = grid[_inside(polygon, grid)]
     chosen = [int(np.argmin(np.sum((grid - grid.mean(axis=0)) ** 2, axis=1)))]
     boundary = np.concatenate(
-        [np.linspace(p, q, 12, endpoint=False) for p, q in zip(polygon, np.roll(polygon, -1, 0), strict=True)]
+        [
+            np.linspace(p, q, 12, endpoint=False)
+            for p, q in zip(polygon, np.roll(polygon, -1, 0), strict=True)
+        ]
     )
     spacing = _edge_length(skeleton, grid[:, [0, 0, 1]])
     density = spacing**-4
@@ -169,7 +175,9 @@ def _spread(skeleton: Skeleton, polygon: Array, count: int) -> Array:
         mine = owner < count
         total = np.bincount(owner[mine], weights=density[mine], minlength=count)
         for axis in (0, 1):
-            mean = np.bincount(owner[mine], weights=density[mine] * grid[mine, axis], minlength=count)
+            mean = np.bincount(
+                owner[mine], weights=density[mine] * grid[mine, axis], minlength=count
+            )
             points[:, axis] = np.where(total > 0, mean / np.maximum(total, 1e-12), points[:, axis])
     return points
 
@@ -216,9 +224,7 @@ def build_mesh(skin: Skin) -> Mesh:
     last_rings: list[np.ndarray] = []
     for finger, digit in enumerate(skin.skeleton.digits):
         angles = _ring_angles(digit)
-        rings = [
-            add(_cast_ring(skin, digit, s, angles), finger, s) for s in _ring_lengths(digit)
-        ]
+        rings = [add(_cast_ring(skin, digit, s, angles), finger, s) for s in _ring_lengths(digit)]
         dome = _dome(skin, digit, angles)
         five = add(dome[:5], finger, digit.knots[3] - 1.0)
         apex = int(add(dome[5], finger, digit.knots[3])[0])
@@ -237,79 +243,71 @@ def build_mesh(skin: Skin) -> Mesh:
     at = np.linspace(0.0, arc[-1], WRIST_LOOP + 1)[:-1]
     loop = add(np.stack([np.interp(at, arc, section[:, k]) for k in range(3)], axis=-1))
 
-    # The outline from above, counter-clockwise in (-x, z)... built radial wrist -> thumb -> ... -> ulnar.
+    # Once around the hand as seen from above: single points of the outline, and whole root rings.
     p = positions
-    outline: list[int] = [int(loop[0])]
-
-    def border(start: int, stop: int, count: int) -> None:
-        outline.extend(int(i) for i in add(_border(skin, p[start], p[stop], count)))
-
+    outline: list[int | np.ndarray] = [int(loop[0])]
     thumb, index, middle, ring, little = roots
-    border(int(loop[0]), int(thumb[0]), 7)
-    thumb_slot = len(outline)
-    outline += [int(thumb[0]), int(thumb[5])]
-    border(int(thumb[5]), int(index[0]), 5)
-    slots = [(thumb_slot, thumb)]
-    for here, after in ((index, middle), (middle, ring), (ring, little)):
-        slots.append((len(outline), here))
-        outline += [int(here[0]), int(here[5])]
-        border(int(here[5]), int(after[0]), 1)
-    slots.append((len(outline), little))
-    outline += [int(little[0]), int(little[5])]
-    border(int(little[5]), int(loop[8]), 10)
+
+    def middle_of(first: int, second: int) -> Array:
+        return np.asarray(0.5 * (p[first] + p[second]))
+
+    def border(start: Array, stop: Array, count: int) -> None:
+        outline.extend(int(i) for i in add(_border(skin, start, stop, count)))
+
+    border(p[loop[0]], middle_of(thumb[0], thumb[9]), 7)
+    for here, after, count in (
+        (thumb, index, 5), (index, middle, 1), (middle, ring, 1), (ring, little, 1),
+    ):  # fmt: skip
+        outline.append(here)
+        border(middle_of(here[4], here[5]), middle_of(after[0], after[9]), count)
+    outline.append(little)
+    border(middle_of(little[4], little[5]), p[loop[8]], 10)
     outline.append(int(loop[8]))
+    # A root ring has no point on the outline but two on either side of it, so that the web lies
+    # against a flat flank: one triangle more on each side.
+    for k, item in enumerate(outline):
+        if isinstance(item, np.ndarray):
+            before, behind = outline[k - 1], outline[k + 1]
+            faces.append((int(before), int(item[0]), int(item[9])))
+            faces.append((int(item[4]), int(behind), int(item[5])))
 
     count_palm = N_VERTICES - len(positions)
-    counts = (count_palm - int(round(0.52 * count_palm)), int(round(0.52 * count_palm)))
-    for side, count in zip((1, -1), counts, strict=True):
+    palmar = round(0.52 * count_palm)
+    for side, count in ((1, count_palm - palmar), (-1, palmar)):
         # The side's outline: the shared borders plus the root rings' and the wrist's own half.
         ids: list[int] = []
         flat: list[Array] = []
-
-        def put(i: int, at: Array | None = None, ids: list[int] = ids, flat: list[Array] = flat) -> None:
-            ids.append(i)
-            flat.append((p[i] if at is None else at)[[0, 2]])
-
-        k = 0
-        slot = dict(slots)
-        while k < len(outline):
-            if k in slot:
-                ring_ids = slot[k]
-                order = range(0, 6) if side > 0 else (0, 9, 8, 7, 6, 5)
-                p0, p5 = p[ring_ids[0]], p[ring_ids[5]]
-                chord = p5 - p0
-                for i in order:
-                    f = float((p[ring_ids[i]] - p0) @ chord / (chord @ chord))
+        for item in outline:
+            if isinstance(item, np.ndarray):
+                half = item[[0, 1, 2, 3, 4]] if side > 0 else item[[9, 8, 7, 6, 5]]
+                chord = p[half[4]] - p[half[0]]
+                for i in half:
+                    f = float((p[i] - p[half[0]]) @ chord / (chord @ chord))
                     # A half ring lies nearly on one line: bow it, or Delaunay cannot hold it.
-                    bow = 6.0 * f * (1.0 - f) * skin.skeleton.digits[digit_of[ring_ids[0]]].distal
-                    put(int(ring_ids[i]), p0 + f * chord + bow)
-                k += 2
+                    bow = 6.0 * f * (1.0 - f) * skin.skeleton.digits[digit_of[i]].distal
+                    ids.append(int(i))
+                    flat.append((p[half[0]] + f * chord + bow)[[0, 2]])
             else:
-                put(outline[k])
-                k += 1
-        wrist_half = loop[7:0:-1] if side > 0 else loop[9:]
-        for i in wrist_half:
+                ids.append(item)
+                flat.append(p[item][[0, 2]])
+        for i in loop[7:0:-1] if side > 0 else loop[9:]:
             f = (p[i][2] - p[loop[8]][2]) / (p[loop[0]][2] - p[loop[8]][2])
-            put(int(i), p[i] + np.array([6.0 * f * (1.0 - f), 0.0, 0.0]))
+            ids.append(int(i))
+            flat.append((p[i] + np.array([6.0 * f * (1.0 - f), 0.0, 0.0]))[[0, 2]])
         polygon = np.array(flat)
         interior = _spread(skin.skeleton, polygon, count)
         triangles = _triangulate(polygon, interior)
-        top = np.stack([interior[:, 0], np.full(count, 60.0 * side), interior[:, 1]], axis=-1)
-        new = add(_drop(skin, top, -side))
+        above = np.stack([interior[:, 0], np.full(count, 60.0 * side), interior[:, 1]], axis=-1)
+        new = add(_drop(skin, above, -side))
         table = np.concatenate([np.array(ids), new])
-        lifted = table[triangles]
-        faces += [tuple(int(i) for i in t) for t in lifted]  # type: ignore[misc]
-        if side > 0:
-            n_back = len(lifted)
+        faces += [(int(i), int(j), int(k)) for i, j, k in table[triangles]]
     vertices = np.array(positions)
     mesh_faces = np.array(faces)
-    palm_first = sum(1 for _ in faces) - 0
     mesh_faces = _orient(mesh_faces)
     digit_index = np.array(digit_of)
     free = digit_index < 0
     free[loop] = False
     vertices, mesh_faces = _relax(skin, vertices, mesh_faces, free, digit_index)
-    del palm_first, n_back
     if len(vertices) != N_VERTICES or len(mesh_faces) != N_FACES:
         raise ValueError(f"{len(vertices)} vertices and {len(mesh_faces)} faces")
     return _number(vertices, mesh_faces, loop, digit_index, np.array(arc_of), apexes, fives, last_rings,
@@ -448,9 +446,7 @@ def _number(
                 wanted.append(ids[finger])
         old_of[wanted[0]] = apexes[finger]
         dorsal = skin.skeleton.digits[finger].dorsal
-        near = sorted(
-            [int(i) for i in fives[finger]], key=lambda i: float(v[i] @ dorsal)
-        )
+        near = sorted([int(i) for i in fives[finger]], key=lambda i: float(v[i] @ dorsal))
         for new, old in zip(wanted[1:], near, strict=False):
             old_of[new] = old
     taken = set(old_of.values())
