@@ -470,3 +470,13 @@ def test_git_revision_is_of_the_checkout_or_nothing(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(tmp_path / "lib")}, timeout=60,
     )  # fmt: skip
     assert ended.stdout.strip() == "None", ended.stderr
+
+
+def test_progress_is_plain_lines_off_a_terminal_and_silent_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(tmp_path / "a", progress=True)
+    out, err = capsys.readouterr()
+    assert out == "" and "build: 5 of 5 units, 141 kept, 59 rejected" in err and "\x1b" not in err
+    build(tmp_path / "b", progress=False)
+    assert capsys.readouterr() == ("", "")

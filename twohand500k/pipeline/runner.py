@@ -134,7 +134,13 @@ def run(
     _prepare_folder(out)
     with FolderLock(out / WORK / "lock"), _sigterm_as_ctrl_c():
         session = _Session(stage, units, out, plan, progress)
-        return session.run(workers, executor, max_units_per_worker)
+        try:
+            return session.run(workers, executor, max_units_per_worker)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped with {len(session.markers)} of {len(units)} units done; "
+                f"resume with: {plan.command}"
+            ) from None
 
 
 class _Session:
@@ -181,11 +187,6 @@ class _Session:
                     for number, marker in results:
                         self.markers[number] = marker
                         bar.unit_done(marker.n_kept, len(marker.rejects))
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(
-                    f"stopped with {len(self.markers)} of {len(self.units)} units done; "
-                    f"resume with: {self.plan.command}"
-                ) from None
             finally:
                 remove_temporaries(self.out)
                 remove_temporaries(self.out / WORK)
