@@ -1,17 +1,17 @@
 """Where landmarks sit on a hand: the link between a take's landmarks and the solver's points.
 
-In: OpenPose joints, or a take's `Landmark`s. Out: `Attachments`, K points each rigid on a MANO
+In: OpenPose joints. Out: `Attachments`, K points each rigid on a MANO
 joint or on a fingertip's skin.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twohand500k.conventions import MANO_CARRIER, N_JOINTS, TIP_JOINTS
-from twohand500k.hand.rotations import Array
+from twohand500k.hand.rotations import Array, mirror_points
 
 Ints = NDArray[np.int64]
 
@@ -39,6 +39,10 @@ class Attachments:
         tip = np.array([TIP_JOINTS.index(j) if j in TIP_JOINTS else -1 for j in index], np.int64)
         carrier = np.asarray(MANO_CARRIER, dtype=np.int64)[index]
         return Attachments(index, carrier, tip, np.zeros((len(index), 3)), np.ones(len(index)))
+
+    def mirrored(self) -> "Attachments":
+        """The same places on the other side's hand."""
+        return replace(self, offset=mirror_points(self.offset))
 
     def __len__(self) -> int:
         return len(self.joint)

@@ -109,7 +109,7 @@ class Solution:
         """(N,) bool: there is a pose."""
         return self.status != _kernels.TOO_FEW_POINTS
 
-    def rows(self, which: "slice | Array") -> "Solution":
+    def rows(self, which: "slice | Ints") -> "Solution":
         """The same for some of the hands."""
         return Solution(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
 
@@ -140,10 +140,9 @@ def solve(
     if shaped.betas.shape[:-1] not in ((), (n,)):
         raise ValueError(f"betas must be (10,) or ({n}, 10), got {shaped.betas.shape}")
     left = shaped.model.side == "left"
-    offset = attachments.offset
     if left:
         shaped = ShapedHand(shaped.model.mirrored(), shaped.betas)
-        points, offset = mirror_points(points), mirror_points(offset)
+        points, attachments = mirror_points(points), attachments.mirrored()
         if target is not None:
             target = replace(
                 target,
@@ -167,7 +166,7 @@ def solve(
         target_R = np.ascontiguousarray(matrix_from_axis_angle(target.pose[:, 0]))
         target_p = np.ascontiguousarray(target.wrist)
 
-    rig = make_rig(shaped.model, anatomy, replace(attachments, offset=offset), settings, target)
+    rig = make_rig(shaped.model, anatomy, attachments, settings, target)
     fitted = np.zeros(n, _kernels.FITTED)
     for name in ("pose", "wrist", "angles", "sigma", "residual", "cost"):
         fitted[name] = np.nan

@@ -1,0 +1,448 @@
+"""One subject's shape from a take: betas, where the markers sit, how noisy the points are.
+
+In: a `Take` and the hand models. Out: a `Calibration`, with which every frame is then fitted.
+
+A deterministic sample of frames (complete ones, spread over poses and time) is fitted in turns:
+poses by the batched solver with everything else held; then one Gauss-Newton step on the shared
+unknowns (betas, marker offsets), from which the frames' poses are eliminated by a Schur complement,
+so that the step knows how the poses will follow; then the noise level from what is left over. A
+point's weight falls with its residual (Huber), and frames whose residual stands far out of the
+sample's are left out. docs/ik.md has the equations.
+
+Both hands share one shape by default: they do in life, and twice the data decide it. Left hands are
+mirrored into right ones throughout, as in the solver.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from twohand500k.conventions import N_BETAS, OPENPOSE_FROM_MANO21, SIDES, TIP_JOINTS
+from twohand500k.errors import DataError
+from twohand500k.hand.anatomy import ABDUCTION, FLEXION, TWIST, Anatomy
+from twohand500k.hand.model import HandModel, HandPair
+from twohand500k.hand.rotations import Array, matrix_from_axis_angle, mirror_points
+from twohand500k.ik.attachments import Attachments, Ints
+from twohand500k.ik.residuals import (
+    N_COORDINATES,
+    AnglePrior,
+    Chain,
+    limit_residual,
+    points_on,
+)
+from twohand500k.ik.solver import Settings, Solution, solve
+from twohand500k.sources.take import Landmark, Take
+
+# Frames a side, and how many of them count as independent witnesses: errors of a model and of
+# markers on skin repeat from frame to frame, and must not be trusted as if they averaged out.
+_FRAMES = 96
+_INDEPENDENT_FRAMES = 48
+_ITERATIONS = 20
+# Sigmas of the shared unknowns: betas in standard deviations of the model's population; a marker's
+# offset about its first guess, m; on the back of the hand that guess says little.
+_SIGMA_BETAS = 2.0
+_SIGMA_OFFSET = 5e-3
+_SIGMA_OFFSET_PALM = 40e-3
+# From the skin to the middle of a marker: most hand markers are balls of 6 to 10 mm on a base.
+_MARKER_HEIGHT = 4.5e-3
+# m: the noise a calibration starts from, and the least it will believe.
+_SIGMA_START = 3e-3
+_SIGMA_LEAST = 2e-5
+_HUBER = 2.5  # sigmas
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What a take says about its subject. Index with 0 (right) or 1 (left).
+
+    betas (2, 10): equal rows when the hands share a shape. attachments: where each landmark sits.
+    sigma (2,) m: standard deviation of one coordinate of a point of weight 1, the model's own
+    misfit included; NaN for a side not recorded. betas_sigma (2, 10): posterior standard deviation.
+    frames: the row numbers of the take that were used, per side. iterations, converged: of the fit.
+    """
+
+    betas: Array
+    betas_sigma: Array
+    attachments: tuple[Attachments, Attachments]
+    sigma: Array
+    frames: tuple[Ints, Ints]
+    iterations: int
+    converged: bool
+
+
+def calibrate(
+    take: Take, hands: HandPair, *, per_side: bool = False, threads: int | None = None
+) -> Calibration:
+    """Fit one shape to the take's subject (or one a side), marker offsets, and the noise.
+
+    Raises DataError if no recorded side has a frame with three points that are not on a line.
+    """
+    sides = []
+    for index in np.flatnonzero(take.sides).tolist():
+        model = _as_right(hands[index])
+        points = take.points[:, index]
+        points = points if index == 0 else mirror_points(points)
+        rows = choose_frames(points)
+        if len(rows):
+            attachments = first_guess(take.landmarks, model)
+            sides.append(_Side.start(index, model, points[rows], rows, attachments, per_side))
+    if not sides:
+        seen = ", ".join(SIDES[i] for i in np.flatnonzero(take.sides)) or "no"
+        raise DataError(
+            f"take {take.name}: nothing to calibrate a hand on: of {take.n_frames} frames of the "
+            f"{seen} side none has three points that do not lie on a line; check the joint map"
+        )
+    problem = _Problem(sides, per_side, threads)
+    iterations, converged = problem.run()
+
+    betas, betas_sigma = np.zeros((2, N_BETAS)), np.full((2, N_BETAS), _SIGMA_BETAS)
+    sigma = np.full(2, np.nan)
+    attachments_of: list[Attachments] = []
+    frames: list[Ints] = []
+    covariance = np.sqrt(np.diag(problem.covariance))
+    for index in range(2):
+        found = [side for side in sides if side.index == index]
+        # A side that was not recorded has its sister's shape where shapes are shared.
+        source = found or ([] if per_side else sides[:1])
+        for side in source:
+            betas[index] = problem.betas_of(side)
+            betas_sigma[index] = covariance[problem.betas_columns(side)]
+        for side in found:
+            sigma[index] = side.sigma
+        attachments = (
+            found[0].attachments if found else first_guess(take.landmarks, _as_right(hands[index]))
+        )
+        attachments_of.append(attachments if index == 0 else attachments.mirrored())
+        frames.append(found[0].rows if found else np.empty(0, dtype=np.int64))
+    return Calibration(
+        betas=betas,
+        betas_sigma=betas_sigma,
+        attachments=(attachments_of[0], attachments_of[1]),
+        sigma=sigma,
+        frames=(frames[0], frames[1]),
+        iterations=iterations,
+        converged=converged,
+    )
+
+
+def choose_frames(points: Array, count: int = _FRAMES) -> Ints:
+    """Rows of points (T, K, 3) to calibrate on: complete, and different from each other.
+
+    Half are spread evenly over time, half by taking again and again the frame whose mutual
+    distances are farthest from those taken (distances do not see where the hand is). Frames that
+    are strange beyond the take's own spread are passed over. Deterministic.
+    """
+    seen = np.isfinite(points).all(axis=-1)
+    number = seen.sum(axis=1)
+    enough = np.flatnonzero(number >= 3)
+    if len(enough) == 0:
+        return enough
+    complete = enough[number[enough] >= 0.9 * np.quantile(number[enough], 0.9)]
+    candidates = complete[_evenly(len(complete), 2000)]
+    a, b = np.triu_indices(points.shape[1], 1)
+    distances = np.linalg.norm(points[candidates][:, a] - points[candidates][:, b], axis=-1)
+    known = np.isfinite(distances).any(axis=0)
+    distances = distances[:, known]
+    middle = np.nanmedian(distances, axis=0)
+    # A distance that is not known says nothing: it counts as usual.
+    feature = np.where(np.isfinite(distances), distances - middle, 0.0)
+    size = np.linalg.norm(feature, axis=1)
+    usual = np.flatnonzero(size <= 4.0 * np.median(size) + 1e-9)
+    candidates, feature = candidates[usual], feature[usual]
+    if len(candidates) <= count:
+        return candidates
+    chosen = list(_evenly(len(candidates), count // 2))
+    nearest = np.full(len(candidates), np.inf)
+    for row in chosen:
+        nearest = np.minimum(nearest, np.linalg.norm(feature - feature[row], axis=1))
+    while len(chosen) < count:
+        row = int(nearest.argmax())
+        chosen.append(row)
+        nearest = np.minimum(nearest, np.linalg.norm(feature - feature[row], axis=1))
+    return np.sort(candidates[chosen])
+
+
+def first_guess(landmarks: tuple[Landmark, ...], model: HandModel) -> Attachments:
+    """Where a take's landmarks sit on a right hand before anything is known of the subject.
+
+    Joints are joints. A marker is put on the template's skin on its `surface` side of its joint, a
+    marker's height above.
+    """
+    attachments = Attachments.of_joints([landmark.joint for landmark in landmarks])
+    offset, tip = attachments.offset.copy(), attachments.tip.copy()
+    for k, landmark in enumerate(landmarks):
+        if landmark.kind == "marker":
+            tip[k] = -1
+            offset[k] = _on_skin(landmark, model) - model.J_template[landmark.carrier]
+    return replace(
+        attachments,
+        carrier=np.array([landmark.carrier for landmark in landmarks], dtype=np.int64),
+        tip=tip,
+        offset=offset,
+        weight=np.array([landmark.weight for landmark in landmarks]),
+    )
+
+
+def _on_skin(landmark: Landmark, model: HandModel) -> Array:
+    """A point above the template's skin (3,), on the landmark's side of its joint, m."""
+    A = Anatomy.of(model).A
+    if landmark.joint in TIP_JOINTS:
+        origin = model.v_template[model.tip_vertex_ids[TIP_JOINTS.index(landmark.joint)]]
+    else:
+        origin = model.J_template[OPENPOSE_FROM_MANO21[landmark.joint]]
+    # The wrist has no frame of its own; the middle finger's base lies over it.
+    frame = A[(landmark.carrier or 4) - 1]
+    direction = {
+        "dorsal": frame[:, ABDUCTION],
+        "palmar": -frame[:, ABDUCTION],
+        "radial": frame[:, FLEXION],
+        "ulnar": -frame[:, FLEXION],
+        "tip": frame[:, TWIST],
+    }[str(landmark.surface)]
+    if landmark.carrier == 0 and landmark.joint == 0:
+        # On the back of the hand rather than over the wrist itself: half way to the knuckles.
+        origin = 0.5 * (model.J_template[0] + model.J_template[4])
+    own = model.weights[:, landmark.carrier] > 0.3
+    skin = model.v_template[own] - origin
+    height = skin @ direction
+    aside = np.linalg.norm(skin - height[:, None] * direction, axis=1)
+    # Of the skin about the line through the joint, the outermost.
+    return origin + direction * ((height - aside).max() + _MARKER_HEIGHT)
+
+
+@dataclass(eq=False)
+class _Side:
+    """One side's sample, as a right hand, and what is believed of it so far."""
+
+    index: int
+    model: HandModel
+    anatomy: Anatomy
+    points: Array
+    rows: Ints
+    attachments: Attachments
+    guess: Array
+    markers: Ints
+    offset_sigma: Array
+    sigma: float
+    place: int = 0
+
+    @staticmethod
+    def start(
+        index: int,
+        model: HandModel,
+        points: Array,
+        rows: Ints,
+        attachments: Attachments,
+        per_side: bool,
+    ) -> "_Side":
+        markers = np.flatnonzero((attachments.tip < 0) & attachments.offset.any(axis=1))
+        on_palm = attachments.carrier[markers] == 0
+        return _Side(
+            index=index,
+            model=model,
+            anatomy=Anatomy.of(model),
+            points=points,
+            rows=rows,
+            attachments=attachments,
+            guess=attachments.offset.copy(),
+            markers=markers,
+            offset_sigma=np.where(on_palm, _SIGMA_OFFSET_PALM, _SIGMA_OFFSET),
+            sigma=_SIGMA_START,
+        )
+
+
+class _Problem:
+    """Shared unknowns: betas (one set, or one a side), then each side's marker offsets."""
+
+    def __init__(self, sides: list[_Side], per_side: bool, threads: int | None) -> None:
+        self.sides, self.threads = sides, threads
+        self.shapes = len(sides) if per_side else 1
+        self.betas = np.zeros((self.shapes, N_BETAS))
+        self.size = self.shapes * N_BETAS
+        for side in sides:
+            side.place = self.size
+            self.size += 3 * len(side.markers)
+        self.covariance: Array = np.zeros((self.size, self.size))
+
+    def betas_of(self, side: _Side) -> Array:
+        """(10,)"""
+        return self.betas[self._shape(side)]
+
+    def betas_columns(self, side: _Side) -> slice:
+        """Where that side's betas are among the shared unknowns."""
+        start = N_BETAS * self._shape(side)
+        return slice(start, start + N_BETAS)
+
+    def _shape(self, side: _Side) -> int:
+        return self.sides.index(side) if self.shapes > 1 else 0
+
+    def run(self) -> tuple[int, bool]:
+        """Alternate until betas, offsets and noise stand still; iterations and whether they do."""
+        for iteration in range(1, _ITERATIONS + 1):
+            solutions = [self._poses(side, palm=iteration > 1) for side in self.sides]
+            if iteration == 1:
+                for side, solution in zip(self.sides, solutions, strict=True):
+                    _place_palm_markers(side, solution, self.betas_of(side))
+            H, g = self._prior()
+            before = [side.sigma for side in self.sides]
+            for side, solution in zip(self.sides, solutions, strict=True):
+                self._add(side, solution, H, g)
+            self.covariance = np.linalg.inv(H)
+            step = -self.covariance @ g
+            self._apply(step)
+            still = np.abs(step[: self.shapes * N_BETAS]).max() < 1e-3
+            offsets = step[self.shapes * N_BETAS :]
+            still &= np.abs(offsets).max(initial=0.0) < 2e-5
+            still &= all(
+                abs(side.sigma - old) <= 0.02 * old
+                for side, old in zip(self.sides, before, strict=True)
+            )
+            if still:
+                return iteration, True
+        return _ITERATIONS, False
+
+    def _poses(self, side: _Side, palm: bool) -> Solution:
+        """Every frame's pose with the shared unknowns held."""
+        weight = side.attachments.weight
+        if not palm:
+            # Nobody knows yet where on the hand's back a marker is.
+            unknown = np.isin(np.arange(len(weight)), side.markers)
+            weight = np.where(unknown & (side.attachments.carrier == 0), 0.0, weight)
+        return solve(
+            side.points,
+            side.model.with_shape(self.betas_of(side)),
+            replace(side.attachments, weight=weight),
+            Settings(sigma_point=side.sigma),
+            threads=self.threads,
+        )
+
+    def _prior(self) -> tuple[Array, Array]:
+        H, g = np.zeros((self.size, self.size)), np.zeros(self.size)
+        n = self.shapes * N_BETAS
+        H[np.arange(n), np.arange(n)] = 1.0 / _SIGMA_BETAS**2
+        g[:n] = self.betas.ravel() / _SIGMA_BETAS**2
+        for side in self.sides:
+            own = slice(side.place, side.place + 3 * len(side.markers))
+            stiffness = np.repeat(1.0 / side.offset_sigma**2, 3)
+            H[own, own] = np.diag(stiffness)
+            moved = (side.attachments.offset - side.guess)[side.markers].ravel()
+            g[own] = stiffness * moved
+        return H, g
+
+    def _add(self, side: _Side, solution: Solution, H: Array, g: Array) -> None:
+        """Add a side's frames, poses eliminated, to the shared normal equations; renew sigma."""
+        shaped = side.model.with_shape(self.betas_of(side))
+        rms = _rms(solution)
+        good = np.flatnonzero(solution.solved & (rms <= 2.5 * np.nanmedian(rms)))
+        poses = solution.rows(good)
+        R0 = matrix_from_axis_angle(poses.pose[:, 0])
+        wrist = poses.transl + shaped.rest_joints[0]
+        chain = Chain.of(shaped, side.anatomy, R0, wrist, poses.angles)
+        X, J, dX_dbetas = points_on(chain, side.attachments)
+        n, k = X.shape[:2]
+        residual = X - side.points[good]
+        seen = np.isfinite(residual).all(axis=-1)
+        residual = np.where(seen[..., None], residual, 0.0)
+        weight = np.where(seen, side.attachments.weight / side.sigma, 0.0)
+        size = weight * np.linalg.norm(residual, axis=-1)
+        # sqrt(3): a point has three coordinates of one sigma each.
+        threshold = _HUBER * np.sqrt(3.0)
+        weight = weight * np.sqrt(np.minimum(1.0, threshold / np.maximum(size, 1e-12)))
+
+        shared = np.zeros((n, k, 3, self.size))
+        shared[..., self.betas_columns(side)] = dX_dbetas
+        for place, landmark in enumerate(side.markers):
+            column = side.place + 3 * place
+            R = chain.R[:, side.attachments.carrier[landmark]]
+            shared[:, landmark, :, column : column + 3] = R
+        w = weight[..., None, None]
+        Jp = (w * J).reshape(n, 3 * k, N_COORDINATES)
+        Js = (w * shared).reshape(n, 3 * k, self.size)
+        r = (weight[..., None] * residual).reshape(n, 3 * k)
+
+        data = np.einsum("nri,nrj->nij", Jp, Jp, optimize=True)
+        Hpp, gp = data + _angle_stiffness(side.anatomy, poses.angles), np.zeros((n, N_COORDINATES))
+        gp[:, 6:] = _angle_pull(side.anatomy, poses.angles)
+        gp += np.einsum("nri,nr->ni", Jp, r)
+        Hps = np.swapaxes(Jp, 1, 2) @ Js
+        # What the poses take up: H_ss - H_sp Hpp^-1 H_ps, and the same for the gradient.
+        solved = np.linalg.solve(Hpp, np.concatenate([Hps, gp[..., None], data], axis=-1))
+        reduced = np.einsum("nri,nrj->ij", Js, Js, optimize=True)
+        reduced -= np.einsum("nci,ncj->ij", Hps, solved[..., : self.size], optimize=True)
+        pull = np.einsum("nri,nr->i", Js, r) - np.einsum(
+            "nci,nc->i", Hps, solved[..., self.size], optimize=True
+        )
+        trust = min(1.0, _INDEPENDENT_FRAMES / n)
+        H += trust * reduced
+        g += trust * pull
+
+        # Degrees of freedom that the poses used up: trace of Hpp^-1 (Jp^T Jp).
+        used = np.trace(solved[..., self.size + 1 :], axis1=1, axis2=2).sum()
+        freedom = max(3.0 * seen.sum() - used - self.size, 0.1 * 3.0 * seen.sum())
+        plain = np.where(seen, side.attachments.weight, 0.0)
+        # Huber again: beyond the threshold a point counts linearly, not with its square.
+        square = np.minimum(size, threshold) * size * side.sigma**2
+        square = np.where(plain > 0, square, 0.0)
+        side.sigma = float(np.sqrt(square.sum() / freedom).clip(_SIGMA_LEAST, 4 * side.sigma))
+
+    def _apply(self, step: Array) -> None:
+        n = self.shapes * N_BETAS
+        self.betas = self.betas + step[:n].reshape(self.shapes, N_BETAS)
+        for side in self.sides:
+            offset = side.attachments.offset.copy()
+            own = step[side.place : side.place + 3 * len(side.markers)]
+            offset[side.markers] += own.reshape(-1, 3)
+            side.attachments = replace(side.attachments, offset=offset)
+
+
+def _angle_stiffness(anatomy: Anatomy, angles: Array) -> Array:
+    """Second derivatives (N, 51, 51) of limits and prior, as the solver weighs them."""
+    settings = Settings()
+    prior = AnglePrior.resting(anatomy, settings.prior_scale).jacobian()
+    H = np.zeros((len(angles), N_COORDINATES, N_COORDINATES))
+    H[:, 6:, 6:] = prior.T @ prior
+    r, w = limit_residual(angles, anatomy.limits, settings.sigma_limit, settings.limit_knee)
+    on = np.where(r != 0.0, w, 0.0).reshape(len(angles), -1) / settings.sigma_limit**2
+    diagonal = np.arange(6, N_COORDINATES)
+    H[:, diagonal, diagonal] += on
+    return H
+
+
+def _angle_pull(anatomy: Anatomy, angles: Array) -> Array:
+    """First derivatives (N, 45) of limits and prior."""
+    settings = Settings()
+    prior = AnglePrior.resting(anatomy, settings.prior_scale)
+    r, w = limit_residual(angles, anatomy.limits, settings.sigma_limit, settings.limit_knee)
+    pull = prior.residual(angles).reshape(len(angles), -1) @ prior.jacobian()
+    return pull + (w * r).reshape(len(angles), -1) / settings.sigma_limit
+
+
+def _place_palm_markers(side: _Side, solution: Solution, betas: Array) -> None:
+    """Put markers of the back of the hand where the first poses saw them (median)."""
+    rest = side.model.with_shape(betas).rest_joints
+    R0 = matrix_from_axis_angle(solution.pose[:, 0])
+    wrist = solution.transl + rest[0]
+    offset = side.attachments.offset.copy()
+    for landmark in side.markers[side.attachments.carrier[side.markers] == 0]:
+        in_wrist = np.einsum("nji,nj->ni", R0, side.points[:, landmark] - wrist)
+        if np.isfinite(in_wrist).all(axis=1).any():
+            offset[landmark] = np.nanmedian(in_wrist, axis=0)
+    side.attachments = replace(side.attachments, offset=offset)
+
+
+def _rms(solution: Solution) -> Array:
+    """Root mean square residual of every hand (N,), m; NaN where there is none."""
+    seen = np.isfinite(solution.residual)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.sqrt(
+            np.where(seen, solution.residual, 0.0) ** 2 @ np.ones(seen.shape[1]) / seen.sum(1)
+        )
+
+
+def _evenly(count: int, most: int) -> Ints:
+    """At most `most` row numbers out of `count`, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def _as_right(model: HandModel) -> HandModel:
+    return model if model.side == "right" else model.mirrored()
