@@ -151,12 +151,12 @@ _HALF_FINGER_MM = 5.2
 Bend = tuple[float, float, float, float, float, tuple[float, float, float, float, float]]
 
 
-def _lace(time: float, phase: str, bend: Bend) -> Key:
+def _lace(time: float, phase: str, bend: Bend, clearance: float = 0.0) -> Key:
     right, left = (
         _laced(bend[0], bend[1], shift, bend[2], bend[3], bend[4], bend[5])
         for shift in (_HALF_FINGER_MM, -_HALF_FINGER_MM)
     )
-    return Key(time, phase, right, left)
+    return Key(time, phase, right, left, clearance=clearance)
 
 
 # wrist from the mirror plane (mm), angle across it, flexion of the three joints, the thumb
@@ -212,14 +212,14 @@ KEYS: tuple[Key, ...] = (
     _lace(4.7, "interlock", _LACE_NEAR),
     _lace(5.3, "interlock", _LACE_CROSS),
     _lace(5.7, "interlock", _LACE_DEEP),
-    _lace(6.3, "interlock", _LACE_FOLD),
-    _lace(7.1, "interlock", _LACE_FOLD),
+    _lace(6.3, "interlock", _LACE_FOLD, 0.003),
+    _lace(7.1, "interlock", _LACE_FOLD, 0.003),
     _lace(7.6, "interlock", _LACE_DEEP),
     _lace(8.0, "interlock", _LACE_CROSS),
     _lace(8.5, "interlock", _LACE_NEAR),
     Key(9.2, "clasp", _FIST_NEAR, _COVER_NEAR),
-    Key(9.8, "clasp", _FIST, _COVER, (Touch(10, 9, _PALM_FLESH), Touch(9, 11))),
-    Key(10.5, "clasp", _FIST, _COVER, (Touch(10, 9, _PALM_FLESH), Touch(9, 11))),
+    Key(9.8, "clasp", _FIST, _COVER, (Touch(10, 9, _PALM_FLESH), Touch(9, 11)), 0.004),
+    Key(10.5, "clasp", _FIST, _COVER, (Touch(10, 9, _PALM_FLESH), Touch(9, 11)), 0.004),
     Key(11.0, "clasp", _FIST_NEAR, _COVER_NEAR),
     Key(12.2, "pinch", _PINCHER, _HELD, (Touch(4, 8), Touch(8, 8))),
     Key(12.9, "pinch", _PINCHER, _HELD, (Touch(4, 8), Touch(8, 8))),
