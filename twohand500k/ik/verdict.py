@@ -19,7 +19,7 @@ other hands were judged with it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -36,8 +36,10 @@ from twohand500k.errors import DataError
 from twohand500k.hand.anatomy import ANGLE_NAMES, FLEXION, Anatomy
 from twohand500k.hand.model import HandModel, ShapedHand
 from twohand500k.hand.rotations import mirror_points
-from twohand500k.ik.hypotheses import DistanceCheck, nearest_unit, shape_from_distances
-from twohand500k.ik.solver import Attachments, Settings, Solution, solve
+from twohand500k.ik.attachments import Attachments
+from twohand500k.ik.hypotheses import DistanceCheck, JointOrder, nearest_unit, shape_from_distances
+from twohand500k.ik.solver import Settings, Solution, solve
+from twohand500k.sources.take import Take
 
 Array = np.ndarray
 
@@ -66,6 +68,8 @@ class Thresholds:
     # a bad calibration would excuse any residual.
     sigma_least: float = 0.5e-3
     sigma_most: float = 4e-3
+    # The least sigma of a side vote, m: the shape it uses is good to about a millimetre.
+    sigma_vote: float = 1e-3
     # Size relative to the template hand. Human hands lie within 0.75..1.25; the nearest unit
     # mix-up (inches and cm) is a factor 2.54.
     scale_least: float = 0.5
@@ -79,10 +83,12 @@ class Thresholds:
     # Residual over all landmarks (root mean square distance) and of the worst one, sigmas.
     residual: float = 3.5
     worst_residual: float = 8.0
-    # Beyond either, the rival explanations are solved: root mean square residual, sigmas, and
-    # excess over a limit, rad.
+    # Beyond either, the hand is fitted again without limits: root mean square residual, sigmas,
+    # and excess over a limit, rad.
     suspect_residual: float = 1.6
     suspect_excess: float = float(np.radians(1.5))
+    # Excess, rad, from which the other side is tried too.
+    suspect_bend: float = float(np.radians(8))
     # A hand is visibly bent if its mirror image would break a flexion limit by this, rad.
     visible_bend: float = float(np.radians(25))
     # Difference of costs (log odds) that decides between two explanations.
@@ -144,8 +150,8 @@ class SideVote:
         raise DataError(
             f"take {take}: {self.mirrored} of {total} hands declared {self.side} fit only a "
             f"{other} hand ({self.undecided} could be either); if both sides are affected, swap "
-            "right and left in the joint map, or mirror one axis of left-handed coordinates; if "
-            f"the file holds one hand, read it with --side {other}"
+            'right and left in the joint map, or say coordinates = "left-handed" there; if the '
+            f"file holds one hand, read it with --side {other}"
         )
 
 
@@ -242,226 +248,274 @@ def judge(
     ledger = _Ledger(len(points))
     reason, detail = screen(points, attachments.joint, shaped.model, limits)
     ledger.reason, ledger.detail = reason, list(detail)
-    excess = solution.limit_excess.reshape(len(points), -1)
-    violation = np.where(solution.solved, np.nan_to_num(excess).max(axis=1, initial=0.0), np.nan)
-    ambiguous = np.zeros(len(points), dtype=bool)
-    margin = np.full(len(points), np.nan)
-
     for hand in np.flatnonzero(np.logical_not(solution.solved)):
         ledger.refuse(hand, Reason.TOO_FEW_JOINTS, "fewer than three points, or all on a line")
     for hand in np.flatnonzero(np.logical_not(np.isfinite(solution.pose).all(axis=(1, 2)))):
         ledger.refuse(hand, Reason.NOT_FINITE, "the fitted pose is not finite")
 
-    open_ = ledger.open
+    excess = np.nan_to_num(solution.limit_excess).max(axis=(1, 2), initial=0.0)
+    violation = np.where(solution.solved, excess, np.nan)
     rms, worst = _residual_in_sigmas(solution, attachments, sigma)
     with np.errstate(invalid="ignore"):
-        odd = (rms > limits.suspect_residual) | (worst > limits.worst_residual)
-    odd = (odd | (violation > limits.suspect_excess)) & open_
-    flat = open_ & ~odd & ~_visibly_bent(solution.angles, Anatomy.of(shaped.model), limits)
+        poor = (rms > limits.suspect_residual) | (worst > limits.worst_residual)
+        bends = poor | (violation > limits.suspect_excess)
+        other_side = poor | (violation > limits.suspect_bend)
+    other_side |= np.logical_not(_visibly_bent(solution.angles, Anatomy.of(shaped.model), limits))
 
-    hands = np.flatnonzero(flat)
-    if len(hands):
-        # The given side fits. Does the other one, about as well?
-        some = _Subset(points[hands], _rows(shaped, hands), attachments, threads)
-        own = some.solve(judging)
-        other = some.mirrored().solve(replace(judging, restart=np.inf))
-        margin[hands] = other.cost - own.cost
-        ambiguous[hands] = margin[hands] < limits.margin
+    hands = _Hands(points, shaped, attachments, judging, limits, threads)
+    free = hands.without_limits(np.flatnonzero(bends & ledger.open))
+    violation[free.rows] = free.violation
+    sides = hands.both_sides(np.flatnonzero(other_side & ledger.open), free, poor)
+    margin = np.full(len(points), np.nan)
+    margin[sides.rows] = sides.margin
+    ambiguous = np.zeros(len(points), dtype=bool)
+    ambiguous[sides.rows] = sides.ambiguous
 
-    hands = np.flatnonzero(odd)
-    if len(hands):
-        some = _Subset(points[hands], _rows(shaped, hands), attachments, threads)
-        rivals = _Rivals.of(some, judging, limits)
-        margin[hands] = rivals.side_margin
-        violation[hands] = rivals.violation
-        for k, hand in enumerate(hands):
-            ambiguous[hand] = rivals.ambiguous(k)
-            found = rivals.reason(k)
-            if found is not None:
-                ledger.refuse(hand, *found)
+    # Plausible so far: noise explains what the fit left over, and no joint is bent backwards.
+    fits = np.logical_not(poor)
+    fits[sides.rows] = sides.given.fits
+    bent = np.zeros(len(points), dtype=bool)
+    bent[free.rows] = free.bent
+    for k in np.flatnonzero(sides.mirror.fits):
+        row = sides.rows[k]
+        # A hand that is refused either way goes to the likelier reason.
+        if -sides.margin[k] > (limits.margin if fits[row] and not bent[row] else 0.0):
+            mirror, given = (1e3 * sigma * fit.rms[k] for fit in (sides.mirror, sides.given))
+            ledger.refuse(
+                row,
+                Reason.MIRRORED,
+                f"fits a hand of the other side: {mirror:.1f} mm against {given:.1f} mm "
+                f"(log odds {-sides.margin[k]:.0f})",
+            )
+    for k in np.flatnonzero(free.bent & free.fits):
+        ledger.refuse(free.rows[k], Reason.BENT_BACKWARDS, free.describe(k))
+    # A bend too slight to name, or one that explains nothing, does not excuse the residual.
+    left = np.flatnonzero(np.logical_not(fits & ~bent) & ledger.open)
+    for row, order, lead in hands.other_orders(left):
+        why = Reason.TIP_TO_BASE if order.reverses_fingers else Reason.JOINT_ORDER
+        ledger.refuse(row, why, f"fits {order.name} (log odds {lead:.0f})")
+    for row in left:
+        far = np.nanargmax(solution.residual[row])
+        ledger.refuse(
+            row,
+            Reason.RESIDUAL_TOO_LARGE,
+            f"{1e3 * sigma * rms[row]:.1f} mm over all points, worst "
+            f"{JOINT_NAMES[attachments.joint[far]]} {1e3 * solution.residual[row, far]:.1f} mm",
+        )
     return Verdicts(ledger.reason, tuple(ledger.detail), violation, ambiguous, margin)
 
 
 def vote_on_side(
-    points: Array,
+    take: Take,
+    side: int,
     model: HandModel,
-    attachments: Attachments | None = None,
     *,
-    sigma: float = 3e-3,
     frames: int = 200,
     thresholds: Thresholds | None = None,
     threads: int | None = None,
 ) -> SideVote:
-    """Do the hands of a take (N, K, 3) belong to the side of `model`? Asked before calibration.
+    """Do the hands that a take declares to be of `side` (0 right, 1 left) belong to it?
 
-    At most `frames` hands, evenly spaced over those that pass `screen`, are fitted as they are and
-    in the mirror, both with the one shape that distances give (`shape_from_distances`), which does
-    not know right from left. `sigma` (m) covers noise and what that shape leaves over.
+    Asked before calibration: at most `frames` hands, evenly spaced over those that pass `screen`,
+    are fitted to `model` (of that side) as they are and in the mirror, both with the one shape that
+    distances give (`shape_from_distances`), which does not know right from left. The noise level is
+    taken from the better of the two fits. Skin markers are taken for the joints they sit at: enough
+    for this question.
     """
     limits = thresholds or Thresholds()
-    attachments = attachments or Attachments.of_joints()
+    marks = take.landmarks
+    attachments = replace(
+        Attachments.of_joints([mark.joint for mark in marks]),
+        carrier=np.array([mark.carrier for mark in marks]),
+        weight=np.array([mark.weight for mark in marks]),
+    )
+    points = take.points[:, side]
     reason, _ = screen(points, attachments.joint, model, limits)
     good = np.flatnonzero(reason == Reason.OK.value)
     good = good[np.unique(np.linspace(0, len(good) - 1, min(frames, len(good))).astype(int))]
+    if not len(good):
+        return SideVote(model.side, 0, 0, 0)
     betas = shape_from_distances(points[good], attachments.joint, model)
-    some = _Subset(points[good], model.with_shape(betas), attachments, threads)
-    settings = Settings(sigma_point=sigma)
-    margin = some.mirrored().solve(settings).cost - some.solve(settings).cost
+    hands = _Hands(points, model.with_shape(betas), attachments, Settings(), limits, threads)
+
+    def both(sigma: float) -> tuple[Solution, Solution]:
+        settings = Settings(sigma_point=sigma)
+        return hands.solve(good, settings), hands.solve(good, settings, mirrored=True)
+
+    first = [_residual_in_sigmas(s, attachments, 1.0)[0] for s in both(limits.sigma_most)]
+    # A coordinate's share of the distance, were there no unknowns: an upper bound of the noise.
+    sigma = float(np.median(np.minimum(*first))) / np.sqrt(3.0)
+    given, mirror = both(min(max(sigma, limits.sigma_vote), limits.sigma_most))
+    margin = mirror.cost - given.cost
     declared, mirrored = int((margin > limits.margin).sum()), int((margin < -limits.margin).sum())
     return SideVote(model.side, declared, mirrored, len(good) - declared - mirrored)
 
 
 @dataclass(frozen=True, eq=False)
-class _Subset:
-    """Hands to solve again under another hypothesis."""
+class _Fit:
+    """One explanation of M hands: cost, residual in sigmas, and whether noise explains it."""
 
-    points: Array
-    shaped: ShapedHand
-    attachments: Attachments
-    threads: int | None
+    solution: Solution
+    cost: Array
+    rms: Array
+    fits: Array
 
-    def solve(self, settings: Settings) -> Solution:
-        return solve(self.points, self.shaped, self.attachments, settings, threads=self.threads)
-
-    def mirrored(self) -> "_Subset":
-        return replace(self, points=mirror_points(self.points))
-
-    def rows(self, which: Array) -> "_Subset":
-        return replace(self, points=self.points[which], shaped=_rows(self.shaped, which))
+    @staticmethod
+    def of(
+        solution: Solution, attachments: Attachments, sigma: float, limits: Thresholds
+    ) -> "_Fit":
+        rms, worst = _residual_in_sigmas(solution, attachments, sigma)
+        fits = (rms <= limits.residual) & (worst <= limits.worst_residual)
+        return _Fit(solution, solution.cost, rms, fits)
 
 
 @dataclass(frozen=True, eq=False)
-class _Rivals:
-    """Explanations of the same hands: as given, as given without limits, in the mirror."""
+class _Free(_Fit):
+    """Hands fitted with the limits let go. rows (M,): which hands; bent_at (M,) rad."""
 
-    given: Solution
-    free: Solution
-    mirror: Solution
-    rms: dict[str, Array]  # of each, sigmas
-    worst: dict[str, Array]
-    bent_at: Array  # (M,) rad: the excess at which each hand's worst joint counts as bent
-    some: _Subset
-    settings: Settings
-    limits: Thresholds
-
-    @staticmethod
-    def of(some: _Subset, settings: Settings, limits: Thresholds) -> "_Rivals":
-        wide = replace(
-            settings,
-            sigma_limit=np.radians(12),
-            limit_knee=np.radians(3),
-            prior_scale=4.0,
-        )
-        solved = {
-            "given": some.solve(settings),
-            "free": some.solve(wide),
-            "mirror": some.mirrored().solve(settings),
-        }
-        residual = {
-            name: _residual_in_sigmas(s, some.attachments, settings.sigma_point)
-            for name, s in solved.items()
-        }
-        free = solved["free"]
-        count = len(some.points)
-        worst_joint = free.limit_excess.reshape(count, -1).argmax(axis=1)
-        angle_sigma = free.angle_sigma.reshape(count, -1)[np.arange(count), worst_joint]
-        return _Rivals(
-            given=solved["given"],
-            free=free,
-            mirror=solved["mirror"],
-            rms={name: r[0] for name, r in residual.items()},
-            worst={name: r[1] for name, r in residual.items()},
-            bent_at=np.maximum(
-                limits.bent - limits.bent_slack * angle_sigma, limits.bent_noise * angle_sigma
-            ),
-            some=some,
-            settings=settings,
-            limits=limits,
-        )
+    rows: Array
+    bent_at: Array
 
     @property
     def violation(self) -> Array:
-        """Largest excess over a limit, with the limits let go, rad."""
-        return self.free.limit_excess.reshape(len(self.bent_at), -1).max(axis=1)
+        """Largest excess over a limit (M,), rad."""
+        return self.solution.limit_excess.max(axis=(1, 2), initial=0.0)
 
     @property
     def bent(self) -> Array:
         return self.violation >= self.bent_at
 
     @property
-    def given_cost(self) -> Array:
-        """Cost of the given side: within soft limits, or with bent joints at a price each."""
-        beyond = (self.free.limit_excess > self.bent_at[:, None, None]).sum(axis=(1, 2))
-        with_bends = self.free.cost + self.limits.margin * beyond
-        return np.where(beyond > 0, np.minimum(self.given.cost, with_bends), self.given.cost)
+    def n_bent(self) -> Array:
+        """Angles of each hand past the line (M,)."""
+        return (self.solution.limit_excess >= self.bent_at[:, None, None]).sum(axis=(1, 2))
 
-    @property
-    def side_margin(self) -> Array:
-        return self.mirror.cost - self.given_cost
-
-    def plausible(self, name: str, k: int) -> bool:
-        """Noise explains what this fit leaves over."""
-        residual, worst = self.rms[name][k], self.worst[name][k]
-        return bool(residual <= self.limits.residual and worst <= self.limits.worst_residual)
-
-    def ambiguous(self, k: int) -> bool:
-        return bool(
-            abs(self.side_margin[k]) < self.limits.margin
-            and self.plausible("mirror", k)
-            and (self.plausible("given", k) or self.plausible("free", k))
+    def describe(self, k: int | np.integer) -> str:
+        excess = self.solution.limit_excess[k]
+        joint, angle = np.unravel_index(excess.argmax(), excess.shape)
+        degrees = np.degrees(excess[joint, angle])
+        way = ""
+        if angle == FLEXION:
+            inwards = self.solution.angles[k, joint, angle] > 0
+            way = " (too far inwards)" if inwards else " (backwards)"
+        return (
+            f"{MANO_JOINT_NAMES[joint + 1]} {ANGLE_NAMES[angle]} {degrees:.0f} deg past its limit"
+            + way
         )
 
-    def reason(self, k: int) -> tuple[Reason, str] | None:
-        """What is wrong with hand k; None if nothing is."""
-        lead = -self.side_margin[k]
-        given_fits = self.plausible("given", k) and not self.bent[k]
-        mirror_fits = self.plausible("mirror", k)
-        # A hand that is refused either way goes to the likelier reason.
-        if mirror_fits and lead > (self.limits.margin if given_fits else 0.0):
-            rms = [self.rms[n][k] * self.settings.sigma_point * 1e3 for n in ("mirror", "given")]
-            return Reason.MIRRORED, (
-                f"fits a hand of the other side: {rms[0]:.1f} mm against {rms[1]:.1f} mm "
-                f"(log odds {lead:.0f})"
-            )
-        if given_fits:
-            return None
-        if self.bent[k] and self.plausible("free", k):
-            excess = self.free.limit_excess[k]
-            joint, angle = np.unravel_index(excess.argmax(), excess.shape)
-            bent = self.free.angles[k, joint, angle]
-            way = "" if angle else (" (backwards)" if bent < 0 else " (inwards)")
-            return Reason.BENT_BACKWARDS, (
-                f"{MANO_JOINT_NAMES[joint + 1]} {ANGLE_NAMES[angle]} "
-                f"{np.degrees(excess[joint, angle]):.0f} deg past its limit{way}"
-            )
-        return self._order(k) or (
-            Reason.RESIDUAL_TOO_LARGE,
-            f"{self.rms['given'][k] * self.settings.sigma_point * 1e3:.1f} mm over all points, "
-            f"worst {_worst_name(self.given, self.some.attachments, k)} "
-            f"{np.nanmax(self.given.residual[k]) * 1e3:.1f} mm",
+
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """Hands fitted as given and in the mirror. rows (M,): which hands.
+
+    margin (M,): cost of the mirrored explanation minus that of the given one.
+    """
+
+    rows: Array
+    given: _Fit
+    mirror: _Fit
+    margin: Array
+    ambiguous: Array
+
+
+@dataclass(frozen=True, eq=False)
+class _Hands:
+    """The hands under judgement, to be solved again under other hypotheses."""
+
+    points: Array
+    shaped: ShapedHand
+    attachments: Attachments
+    settings: Settings
+    limits: Thresholds
+    threads: int | None
+
+    def solve(self, rows: Array, settings: Settings, mirrored: bool = False) -> Solution:
+        points = self.points[rows]
+        return solve(
+            mirror_points(points) if mirrored else points,
+            _rows(self.shaped, rows),
+            self.attachments,
+            settings,
+            threads=self.threads,
         )
 
-    def _order(self, k: int) -> tuple[Reason, str] | None:
-        """Another joint order under which hand k fits, among the three its distances like best.
+    def fit(self, solution: Solution) -> _Fit:
+        return _Fit.of(solution, self.attachments, self.settings.sigma_point, self.limits)
 
-        `screen` has found the orders that distances alone settle; left are those that keep bone
-        lengths nearly as they are, as the fingers counted from the other side do.
+    def without_limits(self, rows: Array) -> _Free:
+        """What the points alone say of the angles: limits and prior four times as wide."""
+        wide = replace(self.settings, sigma_limit=4 * self.settings.sigma_limit, prior_scale=4.0)
+        fit = self.fit(self.solve(rows, wide))
+        count = len(rows)
+        excess = fit.solution.limit_excess.reshape(count, 45)
+        sigma = fit.solution.angle_sigma.reshape(count, 45)
+        sigma = np.take_along_axis(sigma, excess.argmax(axis=1)[:, None], axis=1)[:, 0]
+        limits = self.limits
+        bent_at = np.maximum(limits.bent - limits.bent_slack * sigma, limits.bent_noise * sigma)
+        return _Free(**vars(fit), rows=rows, bent_at=bent_at)
+
+    def both_sides(self, rows: Array, free: _Free, poor: Array) -> _Sides:
+        """Right against left. poor (N,): hands whose own fit leaves too much over."""
+        given = self.fit(self.solve(rows, self.settings))
+        # The mirror image of a good hand fits badly: looking for better starts would be wasted.
+        once = replace(self.settings, restart=np.inf)
+        mirror = self.fit(self.solve(rows, once, mirrored=True))
+        again = poor[rows] & np.logical_not(mirror.fits)
+        if again.any():
+            better = self.solve(rows[again], self.settings, mirrored=True)
+            mirror = self.fit(_replaced(mirror.solution, again, better))
+        # The given side may also have bent joints, at a price each.
+        cost = given.cost.copy()
+        bent_cost = np.full(len(self.points), np.inf)
+        bent_cost[free.rows] = np.where(
+            free.n_bent > 0, free.cost + self.limits.margin * free.n_bent, np.inf
+        )
+        explained = np.zeros(len(self.points), dtype=bool)
+        explained[free.rows] = free.bent & free.fits
+        cost = np.minimum(cost, bent_cost[rows])
+        margin = mirror.cost - cost
+        close = np.abs(margin) < self.limits.margin
+        ambiguous = close & mirror.fits & (given.fits | explained[rows])
+        return _Sides(rows, given, mirror, margin, ambiguous)
+
+    def other_orders(self, rows: Array) -> list[tuple[int, JointOrder, float]]:
+        """Hands (of `rows`) that fit when their joints are read in another order, and by how much.
+
+        `screen` has found the orders that distances alone settle. Left are those that keep the
+        distances nearly as they are, as the fingers counted from the other side do: of each hand
+        the two that fit its distances best, if they do so about as well as the given order.
         """
-        check = DistanceCheck.of(self.some.shaped.model, self.some.attachments.joint)
-        hand = self.some.rows(np.array([k]))
-        misfits = check.misfit(hand.points, check.alternatives)[0]
-        for number in np.argsort(misfits)[:3]:
-            order = check.alternatives[number]
-            if not np.isfinite(misfits[number]):
-                continue
-            read = replace(Attachments.of_joints(order.joints), weight=self.some.attachments.weight)
-            fit = replace(hand, attachments=read).solve(self.settings)
-            rms, worst = _residual_in_sigmas(fit, read, self.settings.sigma_point)
-            fits = rms[0] <= self.limits.residual and worst[0] <= self.limits.worst_residual
-            if fits and fit.cost[0] + self.limits.margin < self.given_cost[k]:
-                why = Reason.TIP_TO_BASE if order.reverses_fingers else Reason.JOINT_ORDER
-                return why, f"fits {order.name} (log odds {self.given_cost[k] - fit.cost[0]:.0f})"
-        return None
+        check = DistanceCheck.of(self.shaped.model, self.attachments.joint)
+        if not len(rows) or not check.alternatives:
+            return []
+        misfit = check.misfit(self.points[rows], check.alternatives)
+        misfit = np.where(misfit < 1.2 * check.misfit(self.points[rows])[:, None], misfit, np.inf)
+        given = self.solve(rows, self.settings).cost
+        best: dict[int, tuple[JointOrder, float]] = {}
+        for rank in range(min(2, misfit.shape[1])):
+            choice = np.argsort(misfit, axis=1)[:, rank]
+            usable = np.isfinite(misfit[np.arange(len(rows)), choice])
+            for number in np.unique(choice[usable]):
+                order, some = check.alternatives[number], usable & (choice == number)
+                read = replace(Attachments.of_joints(order.joints), weight=self.attachments.weight)
+                fit = replace(self, attachments=read)
+                tried = fit.fit(fit.solve(rows[some], self.settings))
+                lead = given[some] - tried.cost
+                for k in np.flatnonzero(tried.fits & (lead > self.limits.margin)):
+                    row = int(rows[some][k])
+                    if row not in best or lead[k] > best[row][1]:
+                        best[row] = (order, float(lead[k]))
+        return [(row, order, lead) for row, (order, lead) in best.items()]
+
+
+def _replaced(solution: Solution, which: Array, by: Solution) -> Solution:
+    """A solution with some of its hands (M,) bool taken from another."""
+    arrays = {}
+    for field in fields(Solution):
+        array = getattr(solution, field.name).copy()
+        array[which] = getattr(by, field.name)
+        arrays[field.name] = array
+    return Solution(**arrays)
 
 
 def _residual_in_sigmas(
@@ -506,7 +560,3 @@ def _rows(shaped: ShapedHand, which: Array) -> ShapedHand:
 
 def _names(joints: Sequence[int] | Array, which: Array) -> str:
     return ", ".join(JOINT_NAMES[j] for j in np.asarray(joints)[which])
-
-
-def _worst_name(solution: Solution, attachments: Attachments, hand: int) -> str:
-    return JOINT_NAMES[int(attachments.joint[np.nanargmax(solution.residual[hand])])]
