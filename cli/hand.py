@@ -200,7 +200,6 @@ def convert(
     hands = load_hands(
         mano_dir, left_shapedirs="as is" if left_shapedirs == "as is" else "mirrored"
     )
-    out.mkdir(parents=True, exist_ok=True)
     written = []
     for model in (hands.right, hands.left):
         path = out / f"MANO_{model.side.upper()}.npz"
@@ -303,7 +302,10 @@ def render(
             camera = Camera.framing(skin, seen_from, up=up)
             tiles.append(render_meshes([surface], camera, (size, size)))
             labels.append(f"{label}\n{view}")
-    save_png(out, contact_sheet(tiles, labels, columns=len(_VIEWS)))
+    try:
+        save_png(out, contact_sheet(tiles, labels, columns=len(_VIEWS)))
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error.strerror}") from error
     click.echo(str(out))
 
 

@@ -172,6 +172,9 @@ def test_convert_misuse_and_faults(tmp_path: Path, dataset: Path, other: Path) -
             "was made on",
         ),
         (("show", "--hand-model", tmp_path), "MANO_RIGHT"),
+        (("convert", other, "--out", other / "MANO_LEFT.npz" / "x"), "cannot write"),
+        (("render", "--pose", "flat", "--size", 32, "--out", other / "MANO_LEFT.npz" / "x.png"),
+         "cannot write"),
     ):  # fmt: skip
         fault = call(*arguments).exception
         assert isinstance(fault, DataError) and words in str(fault), fault

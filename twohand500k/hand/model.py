@@ -7,7 +7,9 @@ translation. Equations: Romero, Tzionas, Black, "Embodied Hands", 2017 (MANO), a
 computes them with ``flat_hand_mean=True``: `pose` is relative to the FLAT hand.
 """
 
+import contextlib
 import hashlib
+import io
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +28,7 @@ from twohand500k.conventions import (
     TIP_SETS,
     Side,
 )
+from twohand500k.errors import DataError
 from twohand500k.hand import mesh
 from twohand500k.hand.rotations import Array, matrix_from_axis_angle, mirror_axis_angle
 
@@ -103,13 +106,21 @@ class HandModel:
         """Write an .npz that `load_hands` and ``smplx.MANO(path, ext="npz")`` read unchanged.
 
         Keys are MANO's. smplx looks for MANO_RIGHT.npz or MANO_LEFT.npz when given a folder, and
-        takes the side of a file from its name.
+        takes the side of a file from its name. Missing folders are made; the file is there whole or
+        not at all. Raises `DataError` when the disk refuses.
         """
         path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **self.mano_arrays())
-        partial.replace(path)
+        content = io.BytesIO()
+        np.savez_compressed(content, **self.mano_arrays())
+        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content.getbuffer())
+            partial.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise DataError(f"cannot write {path}: {error.strerror}") from error
 
     def mano_arrays(self) -> dict[str, Any]:
         """The model under the keys of a MANO file, with `side`, `name`, tips and notes added."""
