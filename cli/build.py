@@ -1,0 +1,200 @@
+"""`twohand build`: recordings in, a verified dataset of interactions out."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from twohand500k.cli import options
+from twohand500k.hand import HandPair, load_hands
+from twohand500k.ik import BuildOptions, BuildReport, build_takes, plan_takes
+from twohand500k.report import FittedFrames, overlay_sheet, pick_moments, save_png, skeleton_edges
+from twohand500k.shards import Dataset
+from twohand500k.sources import Landmark, Take, read_takes
+
+SOURCES = ("mocap",)
+
+
+@click.command()
+@click.option(
+    "--source", type=click.Choice(SOURCES), required=True, help="What kind of recording it is."
+)
+@click.option(
+    "--input",
+    "inputs",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="A recording, or a folder of them (BVH, C3D, TRC, CSV, NPZ, NPY). May be repeated.",
+)
+@options.out_dir
+@click.option(
+    "--map", "joint_map", metavar="NAME|FILE", help="Joint map, if none is found by names."
+)
+@click.option("--unit", metavar="UNIT", help="m, dm, cm, mm or inch, over what the file says.")
+@click.option(
+    "--side", type=click.Choice(["right", "left"]), help="The hand in a file that does not say."
+)
+@click.option("--coordinates", type=click.Choice(["left-handed", "right-handed"]),
+              help="Handedness of the axes, if the map does not know.")  # fmt: skip
+@click.option("--subject", help="Whose hands these are; names the subject in the dataset.")
+@options.hand_model
+@click.option("--every", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Keep every n-th frame.")  # fmt: skip
+@options.limit
+@click.option("--smooth", is_flag=True, help="Steady each hand over time (needs a frame rate).")
+@click.option("--shape-per-side", is_flag=True, help="Calibrate right and left betas apart.")
+@click.option("--one-hand", is_flag=True, help="Keep frames of which only one hand is good.")
+@click.option("--shard-size", type=click.IntRange(min=1), default=4096, show_default=True,
+              help="Frames per work unit, the most samples in a shard.")  # fmt: skip
+@click.option("--preview", type=click.IntRange(min=1), default=None,
+              help="Draw this many fitted frames over their input: OUT/preview.png.")  # fmt: skip
+@options.seed
+@options.workers
+@options.dry_run
+@options.as_json
+@options.verbose
+@options.quiet
+def build(**given: Any) -> None:
+    """Fit MANO to recorded hands and write verified HDF5 shards.
+
+    The format, the joint map, the unit and which hand is which are found from the files. Each
+    take's subject is calibrated once; every hand gets a verdict, and what is refused stands in
+    rejects.jsonl with its reason. The same command again resumes.
+    """
+    hands = load_hands(given["hand_model"])
+    declared = {key: given[key] for key in ("unit", "side", "coordinates", "subject")}
+    takes = read_takes(given["inputs"], map=given["joint_map"], **declared)
+    build_options = BuildOptions(
+        **{field.name: given[field.name] for field in dataclasses.fields(BuildOptions)}
+    )
+    quiet = given["quiet"]
+
+    def log(line: str) -> None:
+        if not quiet:
+            click.echo(line, err=True)
+
+    for take in takes:
+        for note in take.notes:
+            log(f"{take.name}: {note}")
+    if given["dry_run"]:
+        planned = plan_takes(takes, hands, build_options, log)
+        units = sum(len(plan.units) for plan in planned)
+        frames = sum(plan.take.n_frames for plan in planned)
+        click.echo(f"would fit {frames:,} frames of {len(planned)} takes in {units} work units")
+        return
+    report = build_takes(
+        takes,
+        hands,
+        given["out"],
+        build_options,
+        declared={**declared, "source": given["source"], "map": _map_identity(given["joint_map"])},
+        seed=given["seed"],
+        workers=given["workers"] or len(os.sched_getaffinity(0)),
+        progress=not quiet,
+        log=log,
+    )
+    if given["preview"]:
+        for picture in _preview(hands, takes, given["out"], given["preview"]):
+            log(f"fitted hands over the recording: {picture}")
+    if given["as_json"]:
+        click.echo(json.dumps(_as_json(report), indent=1))
+    else:
+        click.echo(_table(report))
+
+
+def _map_identity(joint_map: str | None) -> str | None:
+    """A shipped map by its name, one's own file by its content: it may not change under a run."""
+    if joint_map is None or not Path(joint_map).is_file():
+        return joint_map
+    return f"sha256 {hashlib.sha256(Path(joint_map).read_bytes()).hexdigest()}"
+
+
+def _table(report: BuildReport) -> str:
+    run = report.run
+    width = max(len("take"), *(len(take.name) for take in report.takes))
+    lines = [
+        f"{'take':{width}}  {'frames':>9}  {'kept':>7}  {'residual median':>15}  {'95 %':>8}"
+        f"  {'past a limit':>12}"
+    ]
+    lines += [
+        f"{take.name:{width}}  {take.frames:9,}  {take.kept / take.frames:7.1%}  "
+        f"{1e3 * take.residual_median:12.2f} mm  {1e3 * take.residual_p95:5.2f} mm  "
+        f"{take.limit_violation_share:12.1%}"
+        for take in report.takes
+    ]
+    reasons = ", ".join(f"{reason} {n:,}" for reason, n in run.rejected_per_reason.items())
+    lines.append(f"{run.n_kept:,} interactions kept of {run.n_in:,}; rejected: {reasons or 'none'}")
+    if run.was_finished:
+        lines.append(f"{run.folder} was already finished; nothing was done")
+    else:
+        lines.append(
+            f"{run.folder}: {run.units} shards in {run.seconds:.1f} s"
+            + (f", {run.reused} of them from an earlier run" if run.reused else "")
+        )
+    return "\n".join(lines)
+
+
+def _as_json(report: BuildReport) -> dict[str, Any]:
+    run = dataclasses.asdict(report.run) | {
+        "folder": str(report.run.folder),
+        "stats": report.run.stats.to_json(),
+    }
+    takes = [
+        {
+            k: None if isinstance(v, float) and math.isnan(v) else v
+            for k, v in dataclasses.asdict(t).items()
+        }
+        for t in report.takes
+    ]
+    return {"run": run, "takes": takes}
+
+
+def _preview(hands: HandPair, takes: Sequence[Take], out: Path, count: int) -> list[Path]:
+    """Draw chosen samples over the points they were fitted to: OUT/preview.png.
+
+    Takes of other landmarks (another recording system) get a picture of their own.
+    """
+    dataset = Dataset(out)
+    name = dataset.array("take")
+    joints, error = dataset.array("joints"), dataset.array("fit_error")
+    pictures = []
+    for alike in _by_landmarks(takes):
+        rows = np.flatnonzero(np.isin(name, list(alike)))
+        chosen = rows[pick_moments(joints[rows], error[rows], count)]
+        if not len(chosen):
+            continue
+        samples = dataset.samples(chosen)
+        points = [
+            alike[take].points[np.flatnonzero(alike[take].frames == frame)[0]]
+            for take, frame in zip(samples.take, samples.frame, strict=True)
+        ]
+        landmarks = alike[str(samples.take[0])].landmarks
+        fitted = FittedFrames(
+            betas=samples.betas.astype(np.float64),
+            pose=samples.pose.astype(np.float64),
+            transl=samples.transl.astype(np.float64),
+            points=np.stack(points),
+            edges=skeleton_edges([mark.joint for mark in landmarks]),
+            captions=[f"{t} frame {f}" for t, f in zip(samples.take, samples.frame, strict=True)],
+            fit_error=samples.fit_error,
+        )
+        file = f"preview-{len(pictures) + 1}.png" if pictures else "preview.png"
+        sheet = overlay_sheet(hands, fitted, rows=range(len(chosen)))
+        pictures.append(save_png(out / file, sheet, colours=256))
+    return pictures
+
+
+def _by_landmarks(takes: Sequence[Take]) -> list[dict[str, Take]]:
+    """Takes by name, in groups that share their landmarks."""
+    groups: dict[tuple[Landmark, ...], dict[str, Take]] = {}
+    for take in takes:
+        groups.setdefault(take.landmarks, {})[take.name] = take
+    return list(groups.values())

@@ -1,0 +1,171 @@
+"""`build_takes`: takes in, a finished dataset out. What `twohand build` and `twohand demo` call.
+
+Plans every take (side vote, calibration) in this process, then hands the work units to the
+pipeline. Everything that can change the result is in `BuildOptions` or in the files themselves, so
+the pipeline can refuse to resume with other options.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twohand500k.errors import DataError
+from twohand500k.hand.model import HandPair
+from twohand500k.ik.stage import SHARD_SIZE, BuildStage, PlannedTake, plan_take
+from twohand500k.pipeline import RunSummary, run
+from twohand500k.shards import Dataset
+from twohand500k.sources import Take
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Options of a build that change its result.
+
+    every: keep each n-th frame; limit: at most so many frames a take (after `every`).
+    smooth: steady each hand over time. shape_per_side: right and left betas apart.
+    one_hand: keep frames of which only one hand is good. shard_size: frames per work unit.
+    """
+
+    every: int = 1
+    limit: int | None = None
+    smooth: bool = False
+    shape_per_side: bool = False
+    one_hand: bool = False
+    shard_size: int = SHARD_SIZE
+
+    def frames_of(self, take: Take) -> Take:
+        """The frames of a take that are built."""
+        stop = None if self.limit is None else self.limit * self.every
+        return take.rows(slice(0, stop, self.every))
+
+
+@dataclass(frozen=True)
+class TakeReport:
+    """One take after the build: frames read and kept, distance of fit to recording per hand (m)."""
+
+    name: str
+    frames: int
+    kept: int
+    residual_median: float
+    residual_p95: float
+    limit_violation_share: float
+    betas: Sequence[Sequence[float]]
+    sigma: Sequence[float]
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did."""
+
+    run: RunSummary
+    takes: tuple[TakeReport, ...]
+
+
+def plan_takes(
+    takes: Sequence[Take], hands: HandPair, options: BuildOptions, log: Log = lambda line: None
+) -> tuple[PlannedTake, ...]:
+    """Vote and calibrate every take, cut it into units. Raises DataError as `plan_take` does."""
+    planned = []
+    for take in takes:
+        some = options.frames_of(take)
+        if not some.n_frames:
+            raise DataError(f"take {take.name} has no frame left")
+        plan = plan_take(
+            some,
+            hands,
+            shape_per_side=options.shape_per_side,
+            smooth=options.smooth,
+            shard_size=options.shard_size,
+        )
+        log(_planned_line(plan))
+        planned.append(plan)
+    return tuple(planned)
+
+
+def build_takes(
+    takes: Sequence[Take],
+    hands: HandPair,
+    out: Path,
+    options: BuildOptions | None = None,
+    *,
+    declared: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    progress: bool = True,
+    log: Log = lambda line: None,
+    command: str | None = None,
+) -> BuildReport:
+    """Build a dataset of `takes` in `out`; an unfinished one is resumed.
+
+    declared: what the reader was told (map, unit, side, subject), recorded and compared on resume.
+    log: told one line per take as it is planned. Raises DataError if the data or the disk fail, or
+    if nothing at all was kept.
+    """
+    options = options or BuildOptions()
+    planned = plan_takes(takes, hands, options, log)
+    summary = run(
+        BuildStage(hands, smooth=options.smooth, one_hand=options.one_hand),
+        [unit for plan in planned for unit in plan.units],
+        out,
+        name="build",
+        options=asdict(options) | dict(declared or {}),
+        hands=hands,
+        seed=seed,
+        workers=workers,
+        progress=progress,
+        command=command,
+    )
+    if not summary.n_kept:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in summary.rejected_per_reason.items())
+        raise DataError(
+            f"no interaction was kept of {summary.n_in}: {reasons}; each is named with its reason "
+            f"in {out / 'rejects.jsonl'}"
+        )
+    return BuildReport(summary, _take_reports(Dataset(out), planned))
+
+
+def _take_reports(dataset: Dataset, planned: Sequence[PlannedTake]) -> tuple[TakeReport, ...]:
+    error: dict[str, list[np.ndarray]] = {}
+    violated: dict[str, list[np.ndarray]] = {}
+    kept: dict[str, int] = {}
+    for samples in dataset.shards():
+        for name in np.unique(samples.take):
+            rows = samples.take == name
+            there = samples.present[rows]
+            error.setdefault(name, []).append(samples.fit_error[rows][there])
+            violated.setdefault(name, []).append(samples.limit_violation[rows][there])
+            kept[name] = kept.get(name, 0) + int(rows.sum())
+    reports = []
+    for plan in planned:
+        name = plan.take.name
+        fit = np.concatenate(error.get(name, [np.array([np.nan])])).astype(np.float64)
+        excess = np.concatenate(violated.get(name, [np.array([np.nan])]))
+        reports.append(
+            TakeReport(
+                name=name,
+                frames=plan.take.n_frames,
+                kept=kept.get(name, 0),
+                residual_median=float(np.median(fit)),
+                residual_p95=float(np.percentile(fit, 95)),
+                limit_violation_share=float((excess > np.radians(5)).mean()),
+                betas=plan.calibration.betas.round(3).tolist(),
+                sigma=plan.calibration.sigma.tolist(),
+            )
+        )
+    return tuple(reports)
+
+
+def _planned_line(plan: PlannedTake) -> str:
+    take = plan.take
+    seen = " and ".join(vote.side for vote in plan.votes if vote is not None)
+    unit = f"{take.unit.name} ({take.unit.how})"
+    sigma_mm = 1e3 * float(np.nanmax(plan.calibration.sigma))
+    return (
+        f"{take.name}: {take.n_frames:,} frames, {seen}, {len(take.landmarks)} landmarks, "
+        f"{unit}, noise {sigma_mm:.2f} mm"
+    )
