@@ -169,15 +169,16 @@ def test_kernel_is_the_plain_terms(case):
     target = Target(
         pose=anatomy.pose_from_angles(angles + 0.1, axis_angle_from_matrix(R0) + 0.1),
         wrist=wrist + 0.01,
-        sigma_angle=0.2,
-        sigma_orientation=0.1,
-        sigma_wrist=0.005,
+        sigma_angle=np.full((4, 15, 3), 0.2),
+        sigma_orientation=np.full(4, 0.1),
+        sigma_wrist=np.full(4, 0.005),
     )
     X, J, _ = points_on(Chain.of(shaped, anatomy, R0, wrist, angles), attachments)
     Y = X + rng.normal(size=X.shape) * 0.01
     Y[:, [2, 7, 22]] = np.nan
     prior = AnglePrior.resting(anatomy)
-    rig = make_rig(model, anatomy, attachments, settings, target)
+    rig = make_rig(model, anatomy, attachments, settings)
+    rig["has_target"] = 1
     for hand in range(4):
         seen = np.isfinite(Y[hand, :, 0])
         w = (attachments.weight / settings.sigma_point)[seen, None]
@@ -214,8 +215,10 @@ def test_kernel_is_the_plain_terms(case):
         goal["weight"] = rig["weight"]
         goal["rest"] = shaped.rest_joints
         goal["tip_rest"] = shaped.rest_vertices_at(list(model.tip_vertex_ids))
-        goal["target_angles"] = anatomy.angles_from_pose(target.pose)[hand]
-        goal["target_R"], goal["target_wrist"] = R_target[hand], target.wrist[hand]
+        aim = np.zeros(1, _kernels.TARGET)
+        aim["angles"] = anatomy.angles_from_pose(target.pose)[hand]
+        aim["R"], aim["wrist"] = R_target[hand], target.wrist[hand]
+        aim["angle_weight"], aim["orientation_weight"], aim["wrist_weight"] = 5.0, 10.0, 200.0
         half = axis_angle_from_matrix(R0[hand]) / 2
         norm = np.linalg.norm(half)
         state["q"] = [np.cos(norm), *(np.sin(norm) * half / norm)]
@@ -224,7 +227,7 @@ def test_kernel_is_the_plain_terms(case):
         np.testing.assert_allclose(
             state["X"][0, : len(attachments)][seen], X[hand, seen], atol=1e-12
         )
-        energy = _kernels._energy(rig[0], goal[0], state[0], system[0])
+        energy = _kernels._energy(rig[0], goal[0], aim[0], state[0], system[0])
         knee, excess = settings.limit_knee, np.abs(r) * settings.sigma_limit
         limit = (
             np.where(weight < 1, knee * (2 * excess - knee), excess**2) / settings.sigma_limit**2
@@ -232,7 +235,7 @@ def test_kernel_is_the_plain_terms(case):
         expected = residual @ residual - (r * r).sum() + limit.sum()
         assert energy == pytest.approx(expected / 2, rel=1e-12)
 
-        _kernels._assemble(rig[0], goal[0], state[0], system[0])
+        _kernels._assemble(rig[0], goal[0], aim[0], state[0], system[0])
         H = system["H"][0]
         base = sum(H[b, 9:15, 9:15] for b in range(5))
         scale = np.abs(hessian).max()
@@ -256,7 +259,8 @@ def test_kernel_is_the_plain_terms(case):
         got = np.concatenate([system["step_base"][0], system["step_angles"][0].ravel()])
         np.testing.assert_allclose(got, step, rtol=1e-6, atol=1e-9)
         assert _kernels._eliminate(system[0], 0.0)
-        sigma = np.zeros((15, 3))
-        _kernels._posterior_sigma(system[0], sigma)
+        sigma, base_sigma = np.zeros((15, 3)), np.zeros(6)
+        _kernels._posterior_sigma(system[0], sigma, base_sigma)
         covariance = np.linalg.inv(hessian)
         np.testing.assert_allclose(sigma.ravel() ** 2, np.diag(covariance)[6:], rtol=1e-6)
+        np.testing.assert_allclose(base_sigma**2, np.diag(covariance)[:6], rtol=1e-6)

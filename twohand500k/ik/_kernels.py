@@ -53,11 +53,21 @@ RIG = np.dtype(
         ("finger_landmarks", _i8, (5, 4)),  # landmark of each block's joints and tip, or -1
         ("limit_weight", _f8),  # 1/rad
         ("limit_knee", _f8),  # rad
-        ("target_angle_weight", _f8),  # 1/rad, 0 without a target
-        ("target_orientation_weight", _f8),  # 1/rad
-        ("target_wrist_weight", _f8),  # 1/m
+        ("has_target", _i8),
         ("max_iterations", _i8),
         ("restart", _f8),  # squared sigmas per coordinate
+    ]
+)
+
+# A pose to stay close to, and one over the sigma of each part (0 without one).
+TARGET = np.dtype(
+    [
+        ("angles", _f8, (15, 3)),  # rad
+        ("R", _f8, (3, 3)),
+        ("wrist", _f8, 3),  # m
+        ("angle_weight", _f8, (15, 3)),  # 1/rad
+        ("orientation_weight", _f8),  # 1/rad
+        ("wrist_weight", _f8),  # 1/m
     ]
 )
 
@@ -69,9 +79,6 @@ GOAL = np.dtype(
         ("weight", _f8, MAX_POINTS),  # 1/m, as loosened for now
         ("rest", _f8, (16, 3)),  # m
         ("tip_rest", _f8, (5, 3)),  # m
-        ("target_angles", _f8, (15, 3)),  # rad
-        ("target_R", _f8, (3, 3)),
-        ("target_wrist", _f8, 3),  # m
     ]
 )
 
@@ -121,6 +128,7 @@ FITTED = np.dtype(
         ("wrist", _f8, 3),  # m
         ("angles", _f8, (15, 3)),  # rad
         ("sigma", _f8, (15, 3)),  # rad
+        ("base_sigma", _f8, 6),  # rad, then m
         ("residual", _f8, MAX_POINTS),  # m
         ("cost", _f8),
         ("iterations", _i8),
@@ -243,7 +251,7 @@ def _excess(angle, low, high):
 
 
 @_jit
-def _orientation_error(goal, s, system):
+def _orientation_error(target, s, system):
     """Into axis_angle: sin(angle) axis of R R_target^T, in the world; into blend its derivative.
 
     For R <- exp(omega) R and M = R R_target^T that derivative is (trace(M) I - M) / 2.
@@ -254,7 +262,7 @@ def _orientation_error(goal, s, system):
         for c in range(3):
             m = 0.0
             for t in range(3):
-                m += s.R[0, r, t] * goal.target_R[c, t]
+                m += s.R[0, r, t] * target.R[c, t]
             M[r, c] = m
         trace += M[r, r]
     for r in range(3):
@@ -265,7 +273,7 @@ def _orientation_error(goal, s, system):
 
 
 @_jit
-def _energy(rig, goal, s, system):
+def _energy(rig, goal, target, s, system):
     """Half the sum of squared residuals: points, limits, prior, target."""
     cost = 0.0
     for k in range(rig.n_points):
@@ -284,13 +292,13 @@ def _energy(rig, goal, s, system):
             if a == 0 and i % 3 == 2:
                 d -= rig.coupling[i // 3] * s.theta[i - 1, 0]
             d *= rig.prior_weight[i, a]
-            t = rig.target_angle_weight * (angle - goal.target_angles[i, a])
+            t = target.angle_weight[i, a] * (angle - target.angles[i, a])
             cost += d * d + t * t
-    if rig.target_angle_weight > 0.0:
-        _orientation_error(goal, s, system)
+    if rig.has_target != 0:
+        _orientation_error(target, s, system)
         for r in range(3):
-            d = rig.target_orientation_weight * system.axis_angle[r]
-            t = rig.target_wrist_weight * (s.P[0, r] - goal.target_wrist[r])
+            d = target.orientation_weight * system.axis_angle[r]
+            t = target.wrist_weight * (s.P[0, r] - target.wrist[r])
             cost += d * d + t * t
     return 0.5 * cost
 
@@ -366,7 +374,7 @@ def _point_columns(k, rig, s, system):
 
 
 @_jit
-def _assemble(rig, goal, s, system):
+def _assemble(rig, goal, target, s, system):
     """Gauss-Newton blocks at a posed hand: angles 0..8, base 9..14, gradient in row 15."""
     H, C = system.H, system.columns
     for b in range(5):
@@ -397,7 +405,6 @@ def _assemble(rig, goal, s, system):
                 H[b, i, c] += w0 * C[c, 0] + w1 * C[c, 1] + w2 * C[c, 2]
             for c in range(9, i + 1):
                 H[b, i, c] += w0 * C[c, 0] + w1 * C[c, 1] + w2 * C[c, 2]
-    w_target = rig.target_angle_weight**2
     for i in range(15):
         b = i // 3
         for a in range(3):
@@ -413,14 +420,15 @@ def _assemble(rig, goal, s, system):
                 H[b, 15, 3] -= p * c * d
                 H[b, 3, 3] += p * c * c
                 H[b, 6, 3] -= p * c
-            H[b, 15, n] += h * x + p * d + w_target * (angle - goal.target_angles[i, a])
-            H[b, n, n] += h + p + w_target
-    if w_target > 0.0:
-        _orientation_error(goal, s, system)
+            w = target.angle_weight[i, a] ** 2
+            H[b, 15, n] += h * x + p * d + w * (angle - target.angles[i, a])
+            H[b, n, n] += h + p + w
+    if rig.has_target != 0:
+        _orientation_error(target, s, system)
         e, D = system.axis_angle, system.blend
-        w, v = rig.target_orientation_weight**2, rig.target_wrist_weight**2
+        w, v = target.orientation_weight**2, target.wrist_weight**2
         for r in range(3):
-            H[0, 15, 12 + r] += v * (s.P[0, r] - goal.target_wrist[r])
+            H[0, 15, 12 + r] += v * (s.P[0, r] - target.wrist[r])
             H[0, 12 + r, 12 + r] += v
             for t in range(3):
                 H[0, 15, 9 + r] += w * D[t, r] * e[t]
@@ -485,10 +493,10 @@ def _eliminate(system, damping):
 
 
 @_jit
-def _posterior_sigma(system, out):
-    """Standard deviation of each angle, the base's own uncertainty included (Laplace).
+def _posterior_sigma(system, out, base_out):
+    """Standard deviation of each angle and of the base, each over all else (Laplace).
 
-    var_i = |F^-1 e_i|^2 + |S^-1 Z^T F^-1 e_i|^2, with S here the factor of the complement.
+    For an angle var_i = |F^-1 e_i|^2 + |S^-1 Z^T F^-1 e_i|^2, S being the complement's factor.
     """
     F, S, column, base = system.F, system.S, system.column, system.base
     for b in range(5):
@@ -509,6 +517,15 @@ def _posterior_sigma(system, out):
                 base[c] = x / S[c, c]
                 variance += base[c] * base[c]
             out[3 * b + i // 3, i % 3] = np.sqrt(variance)
+    for i in range(6):
+        variance = 0.0
+        for c in range(i, 6):
+            x = 1.0 if c == i else 0.0
+            for t in range(i, c):
+                x -= S[c, t] * base[t]
+            base[c] = x / S[c, c]
+            variance += base[c] * base[c]
+        base_out[i] = np.sqrt(variance)
 
 
 @_jit
@@ -730,7 +747,7 @@ def _loosen(factor, rig, goal):
 
 
 @_jit
-def _descend(rig, goal, start, spare, system):
+def _descend(rig, goal, target, start, spare, system):
     """Levenberg-Marquardt from `start`, which ends at the minimum; cost, iterations, status.
 
     It begins with the points as loose as `_ANNEAL_FROM` and tightens them tenfold at a time: with a
@@ -742,20 +759,20 @@ def _descend(rig, goal, start, spare, system):
     _loosen(loose, rig, goal)
     state, trial = start, spare
     _forward(rig, goal, state)
-    cost = _energy(rig, goal, state, system)
+    cost = _energy(rig, goal, target, state, system)
     damping = _INITIAL_DAMPING
     iterations = 0
     status = NOT_CONVERGED
     while iterations < rig.max_iterations and status == NOT_CONVERGED:
         iterations += 1
-        _assemble(rig, goal, state, system)
+        _assemble(rig, goal, target, state, system)
         before = cost
         while True:
             moved = np.inf
             if _eliminate(system, damping):
                 _take_step(state, system, trial)
                 _forward(rig, goal, trial)
-                moved = _energy(rig, goal, trial, system)
+                moved = _energy(rig, goal, target, trial, system)
                 # A tiny gain means the end only where the step was not held back.
                 small = abs(moved - cost) <= _COST_TOLERANCE + _COST_TOLERANCE_RELATIVE * cost
                 if small and (damping < 1.0 or moved >= cost):
@@ -773,7 +790,7 @@ def _descend(rig, goal, start, spare, system):
         if loose > 1.0 and (status == CONVERGED or cost > 0.5 * before):
             loose = max(1.0, 0.1 * loose)
             _loosen(loose, rig, goal)
-            cost = _energy(rig, goal, state, system)
+            cost = _energy(rig, goal, target, state, system)
             damping = _INITIAL_DAMPING
             status = NOT_CONVERGED
     _copy_unknowns(state, start)
@@ -864,7 +881,7 @@ def _store_pose(rig, s, system, fitted):
 
 
 @_jit
-def _fit_hand(rig, goal, states, system, fitted):
+def _fit_hand(rig, goal, target, states, system, fitted):
     """Fit one hand: up to three starts, the cheapest end is kept."""
     state, spare, best = states[0], states[1], states[2]
     n_present = 0
@@ -878,7 +895,7 @@ def _fit_hand(rig, goal, states, system, fitted):
     fitted.cost = np.inf
     for which in range(3):
         _start(which, rig, goal, state, system)
-        cost, iterations, status = _descend(rig, goal, state, spare, system)
+        cost, iterations, status = _descend(rig, goal, target, state, spare, system)
         fitted.iterations += iterations
         if cost < fitted.cost:
             fitted.cost = cost
@@ -895,21 +912,18 @@ def _fit_hand(rig, goal, states, system, fitted):
             for r in range(3):
                 x += (best.X[k, r] - goal.Y[k, r]) ** 2
             fitted.residual[k] = np.sqrt(x)
-    _assemble(rig, goal, best, system)
+    _assemble(rig, goal, target, best, system)
     if _eliminate(system, 0.0):
-        _posterior_sigma(system, fitted.sigma)
+        _posterior_sigma(system, fitted.sigma, fitted.base_sigma)
     _store_pose(rig, best, system, fitted)
 
 
 @_jit
-def solve_hands(
-    rigs, points, shape_of, rest, tip_rest, target_angles, target_R, target_wrist,
-    goals, states, systems, fitted,
-):  # fmt: skip
+def solve_hands(rigs, points, shape_of, rest, tip_rest, targets, goals, states, systems, fitted):
     """Fit every hand of a chunk into `fitted`, which comes in filled with NaN.
 
     rigs (1,) RIG; points (N, K, 3); shape_of (N,) row of rest (S, 16, 3) and tip_rest (S, 5, 3);
-    target arrays (N, ...) or empty; goals (1,), states (3,), systems (1,): workspace.
+    targets (N,) TARGET, or (1,) of weight 0; goals (1,), states (3,), systems (1,): workspace.
     """
     rig, goal, system = rigs[0], goals[0], systems[0]
     for h in range(points.shape[0]):
@@ -923,10 +937,6 @@ def solve_hands(
                 goal.rest[j, r] = rest[shape_of[h], j, r]
             for f in range(5):
                 goal.tip_rest[f, r] = tip_rest[shape_of[h], f, r]
-            if rig.target_angle_weight > 0.0:
-                goal.target_wrist[r] = target_wrist[h, r]
-                for c in range(3):
-                    goal.target_R[r, c] = target_R[h, r, c]
-                for i in range(15):
-                    goal.target_angles[i, r] = target_angles[h, i, r]
-        _fit_hand(rig, goal, states, system, fitted[h])
+        # Without targets there is one of weight 0 for all.
+        target = targets[h if rig.has_target != 0 else 0]
+        _fit_hand(rig, goal, target, states, system, fitted[h])

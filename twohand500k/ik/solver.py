@@ -66,14 +66,14 @@ class Target:
     """A pose to stay close to, hand by hand: the temporal term.
 
     pose (N, 16, 3) axis-angle, wrist (N, 3) m, and how far one may stray from each: sigma_angle
-    rad (the fingers' angles), sigma_orientation rad, sigma_wrist m.
+    (N, 15, 3) rad of the fingers' angles, sigma_orientation (N,) rad, sigma_wrist (N,) m.
     """
 
     pose: Array
     wrist: Array
-    sigma_angle: float
-    sigma_orientation: float
-    sigma_wrist: float
+    sigma_angle: Array
+    sigma_orientation: Array
+    sigma_wrist: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,8 @@ class Solution:
     pose (N, 16, 3) axis-angle rad, relative to the flat hand; transl (N, 3) m, MANO's.
     angles (N, 15, 3) rad flexion, abduction, twist; limit_excess (N, 15, 3) rad, >= 0.
     angle_sigma (N, 15, 3) rad: posterior standard deviation of each angle (Laplace): near the
-    prior's own where the points say nothing.
+    prior's own where the points say nothing. base_sigma (N, 6): of the orientation, rad, and of the
+    wrist, m, in world axes.
     residual (N, K) m: distance of the fitted landmark to the point, NaN where the point is missing.
     cost (N,): half the sum of squares, in sigmas. iterations (N,). status (N,): 0 converged,
     1 not converged, 2 too few points (fewer than three, or all on a line).
@@ -94,6 +95,7 @@ class Solution:
     angles: Array
     limit_excess: Array
     angle_sigma: Array
+    base_sigma: Array
     residual: Array
     cost: Array
     iterations: Ints
@@ -155,28 +157,27 @@ def solve(
     tip_ids = list(model.tip_vertex_ids)
     tip_rest = np.ascontiguousarray(shaped.rest_vertices_at(tip_ids).reshape(-1, 5, 3))
     shape_of = np.arange(n) if shaped.betas.ndim == 2 else np.zeros(n, dtype=np.int64)
-    if target is None:
-        target_angles, target_R, target_p = (
-            np.empty((0, 15, 3)),
-            np.empty((0, 3, 3)),
-            np.empty((0, 3)),
-        )
-    else:
-        target_angles = np.ascontiguousarray(anatomy.angles_from_pose(target.pose))
-        target_R = np.ascontiguousarray(matrix_from_axis_angle(target.pose[:, 0]))
-        target_p = np.ascontiguousarray(target.wrist)
-
-    rig = make_rig(shaped.model, anatomy, attachments, settings, target)
+    targets = np.zeros(1 if target is None else n, _kernels.TARGET)
+    if target is not None:
+        known = np.isfinite(target.pose).all(axis=(1, 2)) & np.isfinite(target.wrist).all(axis=1)
+        pose = target.pose[known]
+        targets["angles"][known] = anatomy.angles_from_pose(pose)
+        targets["R"][known] = matrix_from_axis_angle(pose[:, 0])
+        targets["wrist"][known] = target.wrist[known]
+        targets["angle_weight"][known] = 1.0 / target.sigma_angle[known]
+        targets["orientation_weight"][known] = 1.0 / target.sigma_orientation[known]
+        targets["wrist_weight"][known] = 1.0 / target.sigma_wrist[known]
+    rig = make_rig(shaped.model, anatomy, attachments, settings)
+    rig["has_target"] = target is not None
     fitted = np.zeros(n, _kernels.FITTED)
-    for name in ("pose", "wrist", "angles", "sigma", "residual", "cost"):
+    for name in ("pose", "wrist", "angles", "sigma", "base_sigma", "residual", "cost"):
         fitted[name] = np.nan
 
     def solve_chunk(start: int) -> None:
         rows = slice(start, min(start + _CHUNK, n))
-        some = slice(0, 0) if target is None else rows
+        own = targets if target is None else targets[rows]
         _kernels.solve_hands(
-            rig, points[rows], shape_of[rows], rest, tip_rest,
-            target_angles[some], target_R[some], target_p[some],
+            rig, points[rows], shape_of[rows], rest, tip_rest, own,
             np.zeros(1, _kernels.GOAL), np.zeros(3, _kernels.STATE), np.zeros(1, _kernels.SYSTEM),
             fitted[rows],
         )  # fmt: skip
@@ -199,6 +200,7 @@ def solve(
         angles=fitted["angles"].copy(),
         limit_excess=anatomy.limit_excess(fitted["angles"]),
         angle_sigma=fitted["sigma"].copy(),
+        base_sigma=fitted["base_sigma"].copy(),
         residual=fitted["residual"][:, :k].copy(),
         cost=fitted["cost"].copy(),
         iterations=fitted["iterations"].copy(),
@@ -211,7 +213,6 @@ def make_rig(
     anatomy: Anatomy,
     attachments: Attachments,
     settings: Settings,
-    target: Target | None,
 ) -> np.ndarray:
     """What the kernel needs to know of a right hand besides its points and shape: (1,) RIG."""
     k, offset = len(attachments), attachments.offset
@@ -231,10 +232,6 @@ def make_rig(
     rig["finger_landmarks"] = _finger_landmarks(attachments)
     rig["limit_weight"], rig["limit_knee"] = 1.0 / settings.sigma_limit, settings.limit_knee
     rig["max_iterations"], rig["restart"] = settings.max_iterations, settings.restart
-    if target is not None:
-        rig["target_angle_weight"] = 1.0 / target.sigma_angle
-        rig["target_orientation_weight"] = 1.0 / target.sigma_orientation
-        rig["target_wrist_weight"] = 1.0 / target.sigma_wrist
     return rig
 
 
