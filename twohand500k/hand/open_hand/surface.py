@@ -244,11 +244,11 @@ def _palm(skeleton: Skeleton) -> list[tuple[Field, float]]:
                             np.array([29.0, 13.5, 15.0])), 18.0))  # fmt: skip
     # First web: a plate between the two metacarpals, its free edge from thumb to index.
     index = skeleton.digits[1].base
-    a0, a1 = thumb.at(0.88 * thumb.knots[1]), index + np.array([2.0, -4.0, 2.0])
+    a0, a1 = thumb.at(0.88 * thumb.knots[1]), index + np.array([0.0, -4.0, 2.0])
     centre = 0.40 * a0 + 0.34 * a1 + 0.26 * place(30.0, -4.0, 15.0)
     axis = (a1 - a0) / np.linalg.norm(a1 - a0)
     normal = np.cross(axis, place(30.0, -4.0, 15.0) - a0)
     normal /= np.linalg.norm(normal)
     parts.append((ellipsoid(centre, np.stack([axis, normal, np.cross(axis, normal)]),
-                            np.array([27.0, 7.5, 15.0])), 12.0))  # fmt: skip
+                            np.array([27.0, 7.5, 15.0])), 14.0))  # fmt: skip
     return parts

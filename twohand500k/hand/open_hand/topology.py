@@ -39,9 +39,9 @@ def _ring_lengths(digit: Digit) -> list[float]:
     """Arc lengths of a digit's ten-sided rings, root first."""
     _, first, second, end = digit.knots
     if digit.name == "thumb":
-        root = first + 5.0
+        root = first + 6.5
         return [
-            root, root + 6.2, root + 12.4, second - _SPREAD - 0.5, second, second + _SPREAD,
+            root, root + 5.8, root + 11.6, second - _SPREAD - 0.5, second, second + _SPREAD,
             second + 2.1 * _SPREAD, end - 10.6, end - 5.3,
         ]  # fmt: skip
     root = 0.47 * first
@@ -153,14 +153,15 @@ def _spread(skeleton: Skeleton, polygon: Array, count: int) -> Array:
     grid = np.stack(
         np.meshgrid(*(np.arange(lo, hi, 0.8) for lo, hi in zip(low, high, strict=True))), axis=-1
     ).reshape(-1, 2)
-    grid = grid[_inside(polygon, grid)]
-    chosen = [int(np.argmin(np.sum((grid - grid.mean(axis=0)) ** 2, axis=1)))]
     boundary = np.concatenate(
         [
             np.linspace(p, q, 12, endpoint=False)
             for p, q in zip(polygon, np.roll(polygon, -1, 0), strict=True)
         ]
     )
+    # A point close to the outline would take its edges out of the triangulation.
+    grid = grid[_inside(polygon, grid) & (cKDTree(boundary).query(grid)[0] > 2.5)]
+    chosen = [int(np.argmin(np.sum((grid - grid.mean(axis=0)) ** 2, axis=1)))]
     spacing = _edge_length(skeleton, grid[:, [0, 0, 1]])
     density = spacing**-4
     distance = cKDTree(boundary).query(grid)[0] / spacing
