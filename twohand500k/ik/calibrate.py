@@ -13,6 +13,7 @@ Both hands share one shape by default: they do in life, and twice the data decid
 mirrored into right ones throughout, as in the solver.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,11 +37,11 @@ from twohand500k.sources.take import Landmark, Take
 # Frames a side, and how many of them count as independent witnesses: errors of a model and of
 # markers on skin repeat from frame to frame, and must not be trusted as if they averaged out.
 _FRAMES = 96
-_INDEPENDENT_FRAMES = 48
+_INDEPENDENT_FRAMES = 2
 _ITERATIONS = 20
 # Sigmas of the shared unknowns: betas in standard deviations of the model's population; a marker's
 # offset about its first guess, m; on the back of the hand that guess says little.
-_SIGMA_BETAS = 2.0
+_SIGMA_BETAS = 1.0
 _SIGMA_OFFSET = 5e-3
 _SIGMA_OFFSET_PALM = 40e-3
 # From the skin to the middle of a marker: most hand markers are balls of 6 to 10 mm on a base.
@@ -49,6 +50,10 @@ _MARKER_HEIGHT = 4.5e-3
 _SIGMA_START = 3e-3
 _SIGMA_LEAST = 2e-5
 _HUBER = 2.5  # sigmas
+# A landmark that misses by more than so many times what the others do, in the typical frame, is
+# defined otherwise than the model's (a rig's thumb base, say) and loses weight, down to a floor.
+_MISFIT = 4.0
+_WEIGHT_LEAST = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +229,8 @@ class _Side:
     markers: Ints
     offset_sigma: Array
     sigma: float
+    declared: Array
+    settled: bool = False
     place: int = 0
 
     @staticmethod
@@ -248,6 +255,7 @@ class _Side:
             markers=markers,
             offset_sigma=np.where(on_palm, _SIGMA_OFFSET_PALM, _SIGMA_OFFSET),
             sigma=_SIGMA_START,
+            declared=attachments.weight,
         )
 
 
@@ -285,6 +293,8 @@ class _Problem:
                     _place_palm_markers(side, solution, self.betas_of(side))
             H, g = self._prior()
             before = [side.sigma for side in self.sides]
+            for side in self.sides:
+                side.settled = iteration > 3
             for side, solution in zip(self.sides, solutions, strict=True):
                 self._add(side, solution, H, g)
             self.covariance = np.linalg.inv(H)
@@ -297,7 +307,7 @@ class _Problem:
                 abs(side.sigma - old) <= 0.02 * old
                 for side, old in zip(self.sides, before, strict=True)
             )
-            if still:
+            if still and iteration > 4:
                 return iteration, True
         return _ITERATIONS, False
 
@@ -383,6 +393,8 @@ class _Problem:
         # Huber again: beyond the threshold a point counts linearly, not with its square.
         square = np.minimum(size, threshold) * size * side.sigma**2
         square = np.where(plain > 0, square, 0.0)
+        if side.settled:
+            side.attachments = _trusted(side, np.where(seen, np.linalg.norm(residual, axis=-1), np.nan))
         side.sigma = float(np.sqrt(square.sum() / freedom).clip(_SIGMA_LEAST, 4 * side.sigma))
 
     def _apply(self, step: Array) -> None:
@@ -428,6 +440,18 @@ def _place_palm_markers(side: _Side, solution: Solution, betas: Array) -> None:
         if np.isfinite(in_wrist).all(axis=1).any():
             offset[landmark] = np.nanmedian(in_wrist, axis=0)
     side.attachments = replace(side.attachments, offset=offset)
+
+
+def _trusted(side: _Side, distance: Array) -> Attachments:
+    """Weights renewed from the residuals (N, K) m: declared, but less for landmarks that misfit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a landmark that was never seen
+        typical = np.nanmedian(distance, axis=0)
+    ordinary = np.nanmedian(typical)
+    share = _MISFIT * ordinary / np.maximum(np.nan_to_num(typical), 1e-12)
+    return replace(
+        side.attachments, weight=side.declared * share.clip(_WEIGHT_LEAST, 1.0)
+    )
 
 
 def _rms(solution: Solution) -> Array:
