@@ -3,8 +3,9 @@
     python benchmarks/crash_resume.py --input TAKE… [--kills 20] [--out FOLDER]
 
 Runs `twohand build --source mocap` undisturbed with 1 worker (the reference) and with 2 and 4;
-then kills builds with SIGKILL at moments spread evenly at random over the length of a build, and
-lets the same command finish each of them. Shards, index and rejects must be the same bytes every
+then kills builds with SIGKILL at random moments, spread evenly over the time in which a build
+writes into its folder (before that there is nothing to lose), and lets the same command finish
+each of them. Shards, index and rejects must be the same bytes every
 time, and `twohand verify` must pass. Prints a table; exit status 1 if anything differs.
 Small shards (--shard-size) make a build of many units out of one take.
 """
@@ -63,17 +64,17 @@ def main() -> int:
             source += ["--input", path]
         return [*PROGRAM, *source, *options, "--workers", str(workers), "--out", str(out)]
 
-    build(command(root / "warm-up", 1))  # compiles the solver's kernels into the cache
-    reference, seconds = {}, {}
+    build(command(root / "warm-up", 1), root / "warm-up")  # compiles the kernels into the cache
+    reference, spans = {}, {}
     print("workers  seconds  same bytes as 1 worker")
     all_same = True
     for workers in (1, 2, 4):
         out = root / f"workers{workers}"
-        seconds[workers] = build(command(out, workers))
+        spans[workers] = build(command(out, workers), out)
         reference = reference or contents(out)
         same = contents(out) == reference
         all_same &= same
-        print(f"{workers:7d}  {seconds[workers]:7.1f}  {'yes' if same else 'NO'}", flush=True)
+        print(f"{workers:7d}  {spans[workers][1]:7.1f}  {'yes' if same else 'NO'}", flush=True)
     shards = sum(name.endswith(".h5") for name in reference)
     print(f"{shards} shards, {sum(map(len, reference.values())) / 1e6:.1f} MB\n")
 
@@ -86,7 +87,7 @@ def main() -> int:
             command(root / f"kill{number}", workers),
             root / f"kill{number}",
             workers,
-            rng.uniform(0.0, seconds[workers]),
+            rng.uniform(*spans[workers]),
             reference,
         )
         kills.append(kill)
@@ -112,13 +113,25 @@ def main() -> int:
     return 0 if all_same and same_kills == len(kills) and all(passed) else 1
 
 
-def build(command: list[str]) -> float:
-    """Run a build to its end; its seconds. Its own errors end the benchmark."""
+def build(command: list[str], out: Path) -> tuple[float, float]:
+    """Run a build to its end: seconds until it began to write, and in all.
+
+    Its own errors end the benchmark.
+    """
     started = time.perf_counter()
-    ended = subprocess.run(command, capture_output=True, text=True)
-    if ended.returncode:
-        sys.exit(f"{shlex.join(command)}\nended with {ended.returncode}:\n{ended.stderr}")
-    return time.perf_counter() - started
+    began = None
+    with tempfile.TemporaryFile() as messages:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=messages)
+        while process.poll() is None:
+            if began is None and (out / ".work").exists():
+                began = time.perf_counter() - started
+            time.sleep(0.01)
+        seconds = time.perf_counter() - started
+        if process.returncode:
+            messages.seek(0)
+            text = messages.read().decode()
+            sys.exit(f"{shlex.join(command)}\nended with {process.returncode}:\n{text}")
+    return seconds if began is None else began, seconds
 
 
 def kill_and_resume(
@@ -133,7 +146,7 @@ def kill_and_resume(
     process.wait()
     units_done = len(list(out.glob(".work/unit-*.json")))
     was_finished = (out / "index.json").exists()
-    resumed_s = build(command)
+    _, resumed_s = build(command, out)
     return Kill(workers, after_s, units_done, was_finished, resumed_s, contents(out) == reference)
 
 

@@ -472,6 +472,26 @@ def test_git_revision_is_of_the_checkout_or_nothing(tmp_path: Path) -> None:
     assert ended.stdout.strip() == "None", ended.stderr
 
 
+def test_code_that_changed_is_another_version(tmp_path: Path) -> None:
+    copy = tmp_path / "twohand500k"
+    shutil.copytree(HERE.parent / "twohand500k", copy, ignore=shutil.ignore_patterns("*.npz"))
+    code = "from twohand500k.pipeline.provenance import versions; print(versions()['code'])"
+
+    def code_version() -> str:
+        ended = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+            env=os.environ | {"PYTHONPATH": str(tmp_path)}, timeout=60,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    before = code_version()
+    with (copy / "hand" / "rotations.py").open("a") as file:
+        file.write("# changed\n")
+    after = code_version()
+    assert before != after == code_version()
+
+
 def test_progress_is_plain_lines_off_a_terminal_and_silent_when_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
