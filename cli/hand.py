@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 from twohand500k.cli import options
-from twohand500k.cli.hand_convert import convert_dataset
+from twohand500k.ik.convert import convert_dataset
 from twohand500k.conventions import (
     FINGERS,
     MANO_CHAINS,

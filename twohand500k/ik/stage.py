@@ -16,6 +16,7 @@ import numpy as np
 from twohand500k.conventions import N_BETAS, N_JOINTS, N_MANO_JOINTS, SIDES
 from twohand500k.hand.model import HandPair
 from twohand500k.ik.calibrate import Calibration, calibrate, first_guess
+from twohand500k.ik.smooth import WINDOW, smooth_target
 from twohand500k.ik.solver import Settings, Solution, solve
 from twohand500k.ik.verdict import Reason, SideVote, Verdicts, judge, screen, vote_on_side
 from twohand500k.pipeline import Stats, Summary, UnitResult, split_for
@@ -76,7 +77,7 @@ def plan_take(
         vote.require_declared(take.name)
         votes[side] = vote
     calibration = _calibrate(take, hands, shape_per_side, threads)
-    margin = 0
+    margin = WINDOW if smooth else 0
     units = []
     for start in range(0, take.n_frames, shard_size):
         stop = min(start + shard_size, take.n_frames)
@@ -151,6 +152,7 @@ class _SideFit:
     betas: Array
     joints: Array
     fit_error: Array
+    limit_violation: Array
     verdicts: Verdicts
     ambiguous: Array
 
@@ -166,6 +168,9 @@ def _fit_side(stage: BuildStage, chunk: TakeChunk, side: int) -> _SideFit | None
     settings = Settings() if np.isnan(sigma) else Settings(sigma_point=sigma)
     points = take.points[:, side]
     solution = solve(points, shaped, attachments, settings)
+    if stage.smooth:
+        target = smooth_target(solution, shaped, take.timestamps)
+        solution = solve(points, shaped, attachments, settings, target=target)
     points, solution = points[chunk.keep], solution.rows(chunk.keep)
     verdicts = judge(points, solution, shaped, attachments, settings)
     return _SideFit(
@@ -174,6 +179,7 @@ def _fit_side(stage: BuildStage, chunk: TakeChunk, side: int) -> _SideFit | None
         betas=np.broadcast_to(shaped.betas, (len(points), N_BETAS)),
         joints=shaped.with_pose(solution.pose, solution.transl).joints,
         fit_error=_mean_residual(solution),
+        limit_violation=solution.limit_excess.max(axis=(1, 2)),
         verdicts=verdicts,
         # Within a take the take decides: a single flat hand is in doubt only if the take is.
         ambiguous=verdicts.ambiguous & (vote.decision == "undecided"),
@@ -202,13 +208,10 @@ def _samples(
         out[~present] = np.nan
         return out[kept]
 
-    violation = np.full((n, 2), np.nan)
     ambiguous = np.zeros((n, 2), dtype=bool)
     for side, fit in enumerate(fits):
         if fit is not None:
-            violation[:, side] = fit.verdicts.limit_violation
             ambiguous[:, side] = fit.ambiguous
-    violation[~present] = np.nan
     count = int(kept.sum())
     return Samples(
         sample_id=ids[kept],
@@ -225,7 +228,7 @@ def _samples(
         mirrored=np.zeros((count, 2), dtype=bool),
         split=np.full(count, split_for(take.source, take.subject or take.name)),
         fit_error=both("fit_error"),
-        limit_violation=violation[kept],
+        limit_violation=both("limit_violation"),
         side_ambiguous=(ambiguous & present)[kept],
     )
 

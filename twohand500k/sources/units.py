@@ -2,7 +2,8 @@
 
 In: points of a hand in an unknown or declared unit. Out: a `Unit`, always checked against human
 size. A hand is measured by the median, over its segments, of (median length over frames) / (that
-segment's share of hand length). The shares are after Buchholz, Armstrong and Goldstein (1992; from memory, not checked),
+segment's share of hand length). The shares are after Buchholz, Armstrong and Goldstein (1992, from
+memory, not checked against the paper),
 "Anthropometric data for describing the kinematics of the human hand", Ergonomics 35(3):261-273.
 Recordings place joints differently, and skin markers lie off them, so the measure is good to about
 a third: enough to tell units apart, which differ by 2.54 at least.
