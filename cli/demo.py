@@ -37,7 +37,6 @@ class Demo:
     out: Path
     seed: int
     hand_model: str
-    workers: int | None
     talks: bool
     facts: Facts = field(default_factory=dict)
 
@@ -83,7 +82,6 @@ class Step:
 )
 @options.seed
 @options.hand_model
-@options.workers
 @options.as_json
 @options.verbose
 @options.quiet
@@ -91,7 +89,6 @@ def demo(
     out: Path,
     seed: int,
     hand_model: str,
-    workers: int | None,
     as_json: bool,
     verbose: int,
     quiet: bool,
@@ -101,7 +98,7 @@ def demo(
     The take (14 s at 120 fps: clapping, a steeple, interlocked fingers, a clasp, a pinch) is seen
     through a noisy sensor with dropouts and written as C3D. Running again reuses what is there.
     """
-    shared = Demo(out, seed, hand_model, workers, talks=not quiet)
+    shared = Demo(out, seed, hand_model, talks=not quiet)
     for number, step in enumerate(STEPS, start=1):
         if shared.talks:
             click.echo(f"[{number}/{len(STEPS)}] {step.does}", err=True)
@@ -162,7 +159,6 @@ def _build(shared: Demo) -> Facts:
         shared.hands,
         shared.dataset_dir,
         seed=shared.seed,
-        workers=shared.workers or 1,
         progress=False,
         log=lambda line: click.echo(f"      {line}", err=True) if shared.talks else None,
     )
@@ -180,7 +176,7 @@ def _build(shared: Demo) -> Facts:
 
 
 def _verify(shared: Demo) -> Facts:
-    findings = verify_dataset(shared.dataset_dir, shared.hands, workers=shared.workers or 1)
+    findings = verify_dataset(shared.dataset_dir, shared.hands)
     failed = [finding for finding in findings if not finding.passed]
     if failed:
         raise DataError(
@@ -195,6 +191,9 @@ def _score(shared: Demo) -> Facts:
 
 
 def _picture(shared: Demo) -> Facts:
+    path = shared.out / "demo.png"
+    if shared.facts["build"]["reused"] and path.is_file():
+        return {"file": str(path), "reused": True}
     chosen = moments(shared.dataset, shared.take)
     if not len(chosen):
         raise DataError(f"{shared.dataset_dir} kept no frame with both hands: nothing to draw")
@@ -204,7 +203,7 @@ def _picture(shared: Demo) -> Facts:
         rows=range(len(chosen)),
         size=(300, 280),
     )
-    return {"file": str(save_png(shared.out / "demo.png", sheet, colours=256))}
+    return {"file": str(save_png(path, sheet, colours=256)), "reused": False}
 
 
 STEPS: tuple[Step, ...] = (

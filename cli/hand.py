@@ -14,7 +14,6 @@ import click
 import numpy as np
 
 from twohand500k.cli import options
-from twohand500k.ik.convert import convert_dataset
 from twohand500k.conventions import (
     FINGERS,
     MANO_CHAINS,
@@ -29,6 +28,7 @@ from twohand500k.hand import HandModel, HandPair, load_hands
 from twohand500k.hand.anatomy import ANGLE_NAMES, FLEXION, Anatomy
 from twohand500k.hand.load import LeftShapedirs
 from twohand500k.hand.measure import measure
+from twohand500k.ik.convert import convert_dataset
 from twohand500k.pipeline import RunSummary
 
 _BONES = ("wrist to base", "first", "second", "last, to tip")

@@ -15,10 +15,13 @@ hand_model: Decorator = click.option(
     default="open",
     show_default=True,
     metavar="open|DIR",
-    help="The hand model: 'open' (ours, licence-free) or a folder with MANO_RIGHT/MANO_LEFT .pkl or .npz.",
+    help="'open' (ours, licence-free) or a folder with MANO_RIGHT and MANO_LEFT, .pkl or .npz.",
 )
 out_dir: Decorator = click.option(
-    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write."
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write.",
 )
 seed: Decorator = click.option("--seed", default=0, show_default=True, help="Seed of every draw.")
 workers: Decorator = click.option(
@@ -28,7 +31,10 @@ workers: Decorator = click.option(
     help="Processes to work with.  [default: one per core]",
 )
 limit: Decorator = click.option(
-    "--limit", type=click.IntRange(min=1), default=None, help="Stop after this many frames per take."
+    "--limit",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Stop after this many frames per take.",
 )
 dry_run: Decorator = click.option(
     "--dry-run", is_flag=True, help="Say what would be done, write nothing."

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from twohand500k.cli import options
 
+from twohand500k.cli import options
 from twohand500k.hand import load_hands
 from twohand500k.shards.verify import FAULTS_LISTED
 from twohand500k.shards.verify import verify as verify_dataset
