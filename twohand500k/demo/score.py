@@ -108,8 +108,12 @@ def moments(dataset: Dataset, take: DemoTake) -> dict[int, str]:
         chosen[int(here[np.argmin(closeness + 0.002 * lost[here])])] = name
     if both.any():
         error = np.where(both[:, None], dataset.array("fit_error"), -np.inf).max(axis=1)
-        chosen.setdefault(int(np.argmax(error)), "largest residual")
-    return chosen
+        worst = int(np.argmax(error))
+        for sample in list(chosen):  # half a second apart, the two would look the same
+            if abs(row[sample] - row[worst]) < take.fps / 2:
+                del chosen[sample]
+        chosen[worst] = f"{phase[worst]}, largest residual"
+    return dict(sorted(chosen.items()))
 
 
 def fitted_frames(dataset: Dataset, take: DemoTake, chosen: Mapping[int, str]) -> FittedFrames:

@@ -332,7 +332,7 @@ def _shade(
         along = np.cross(key, across)
         # A square light 0.26 wide seen from 1 away, cut into 4 x 4 cells: every ray aims at four of
         # them, the four rays of a 2 x 2 block at all sixteen, each block with its own offset.
-        # Where the light grazes, facets of a smooth skin would shade one another: start further off.
+        # Where light grazes, facets of a smooth skin would shade one another: start further off.
         lift = np.float32(_LIFT) * (2.5 + 8 * (1 - np.clip(towards_key[lit], 0, 1)))
         start = np.repeat(position[lit] + geometric[lit] * lift[:, None], _KEY_RAYS, axis=0)
         column, row = sample[0][lit], sample[1][lit]
