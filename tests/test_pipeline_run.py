@@ -184,7 +184,7 @@ def test_another_library_version_does_not_finish_a_run_but_may_look_at_a_finishe
     )
     assert build(tmp_path).was_finished
     (tmp_path / "shard-00001.h5").unlink()
-    with pytest.raises(DataError, match=r"numpy = .*this command has '9.9'"):
+    with pytest.raises(DataError, match=r"numpy = .*this command has '9\.9': finish it with"):
         build(tmp_path)
     assert (tmp_path / "index.json").exists()
 

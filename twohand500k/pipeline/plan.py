@@ -67,6 +67,11 @@ class Plan:
             old, new = before.get(key), now[key]
             if old == new:
                 continue
+            remedy = (
+                "finish it with that version"
+                if key == "versions"
+                else "repeat the first command to resume it"
+            )
             if isinstance(old, dict) and isinstance(new, dict):
                 key = next(k for k in sorted({*old, *new}) if old.get(k) != new.get(k))
                 old, new = old.get(key, "(nothing)"), new.get(key, "(nothing)")
@@ -74,7 +79,7 @@ class Plan:
                 old, new = _first_difference(old, new)
             raise DataError(
                 f"{folder} was begun with {what} {key} = {old!r}, this command has {new!r}: "
-                "repeat the first command to resume it, or choose another --out"
+                f"{remedy}, or choose another --out"
             )
 
     def _config(self) -> dict[str, Any]:
