@@ -919,10 +919,13 @@ def _fit_hand(rig, goal, target, states, system, fitted):
 
 
 @_jit
-def solve_hands(rigs, points, shape_of, rest, tip_rest, targets, goals, states, systems, fitted):
+def solve_hands(
+    rigs, points, present, shape_of, rest, tip_rest, targets, goals, states, systems, fitted
+):
     """Fit every hand of a chunk into `fitted`, which comes in filled with NaN.
 
-    rigs (1,) RIG; points (N, K, 3); shape_of (N,) row of rest (S, 16, 3) and tip_rest (S, 5, 3);
+    rigs (1,) RIG; points (N, K, 3), finite; present (N, K) 0 or 1; shape_of (N,) the row of
+    rest (S, 16, 3) and tip_rest (S, 5, 3);
     targets (N,) TARGET, or (1,) of weight 0; goals (1,), states (3,), systems (1,): workspace.
     """
     rig, goal, system = rigs[0], goals[0], systems[0]
@@ -930,8 +933,7 @@ def solve_hands(rigs, points, shape_of, rest, tip_rest, targets, goals, states, 
         for k in range(rig.n_points):
             for r in range(3):
                 goal.Y[k, r] = points[h, k, r]
-            total = points[h, k, 0] + points[h, k, 1] + points[h, k, 2]
-            goal.present[k] = 1 if rig.weight[k] > 0.0 and np.isfinite(total) else 0
+            goal.present[k] = present[h, k]
         for r in range(3):
             for j in range(16):
                 goal.rest[j, r] = rest[shape_of[h], j, r]

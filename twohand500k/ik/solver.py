@@ -167,6 +167,10 @@ def solve(
         targets["angle_weight"][known] = 1.0 / target.sigma_angle[known]
         targets["orientation_weight"][known] = 1.0 / target.sigma_orientation[known]
         targets["wrist_weight"][known] = 1.0 / target.sigma_wrist[known]
+    # Presence is decided here, not in the kernel, where fast arithmetic may reason NaN away.
+    present = np.isfinite(points).all(axis=-1) & (attachments.weight > 0)
+    points = np.where(present[..., None], points, 0.0)
+    present = present.astype(np.int64)
     rig = make_rig(shaped.model, anatomy, attachments, settings)
     rig["has_target"] = target is not None
     fitted = np.zeros(n, _kernels.FITTED)
@@ -177,7 +181,7 @@ def solve(
         rows = slice(start, min(start + _CHUNK, n))
         own = targets if target is None else targets[rows]
         _kernels.solve_hands(
-            rig, points[rows], shape_of[rows], rest, tip_rest, own,
+            rig, points[rows], present[rows], shape_of[rows], rest, tip_rest, own,
             np.zeros(1, _kernels.GOAL), np.zeros(3, _kernels.STATE), np.zeros(1, _kernels.SYSTEM),
             fitted[rows],
         )  # fmt: skip
