@@ -32,7 +32,7 @@ from shards_fixture import (
 from twohand500k.errors import DataError
 from twohand500k.pipeline import Stats, Summary, UnitResult, rng_for, run, split_for
 from twohand500k.pipeline.lock import FolderLock
-from twohand500k.pipeline.provenance import git_revision, versions
+from twohand500k.pipeline.provenance import git_revision
 from twohand500k.shards import SPLITS, Dataset, Reject
 from twohand500k.shards.files import json_bytes
 from twohand500k.shards.verify import verify
@@ -126,6 +126,18 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} == times
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_after_the_last_unit_only_the_end_is_left(
+    tmp_path: Path, reference: dict[str, bytes], workers: int
+) -> None:
+    build(tmp_path)
+    for name in ("index.json", "run.json", "rejects.jsonl"):
+        (tmp_path / name).unlink()
+    summary = build(tmp_path, workers=workers)
+    assert summary.reused == 5 and not summary.was_finished
+    assert dataset_bytes(tmp_path) == reference
+
+
 def test_a_damaged_or_lost_shard_is_made_again(
     tmp_path: Path, reference: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,9 +191,7 @@ def test_another_library_version_does_not_finish_a_run_but_may_look_at_a_finishe
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(tmp_path)
-    monkeypatch.setattr(
-        "twohand500k.pipeline.runner.versions", lambda: versions() | {"numpy": "9.9"}
-    )
+    monkeypatch.setattr("twohand500k.pipeline.runner.versions", lambda: VERSIONS | {"numpy": "9.9"})
     assert build(tmp_path).was_finished
     (tmp_path / "shard-00001.h5").unlink()
     with pytest.raises(DataError, match=r"numpy = .*this command has '9\.9': finish it with"):

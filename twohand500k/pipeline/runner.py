@@ -241,6 +241,8 @@ class _Session:
         max_units_per_worker: int | None,
     ) -> Generator[tuple[int, Marker], None, None]:
         """(number, marker) of each unit as it is done."""
+        if not todo:
+            return
         if executor is not None:
             yield from self._collect(
                 {executor.submit(do_unit, self.stage, self._job(n)): n for n in todo}
@@ -263,7 +265,7 @@ class _Session:
         others = set(multiprocessing.active_children())
         pool = ProcessPoolExecutor(
             max_workers=min(workers, len(todo)),
-            mp_context=multiprocessing.get_context("spawn"),
+            mp_context=_process_context(self.stage),
             initializer=start_worker,
             initargs=(pickle.dumps(self.stage), max(1, (os.cpu_count() or 1) // workers)),
         )
@@ -440,6 +442,20 @@ def _prepare_folder(out: Path) -> None:
         (out / WORK).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise disk_error(error, out) from error
+
+
+def _process_context(stage: Stage) -> Any:
+    """How to start workers: forked from a server that has imported the stage's module once.
+
+    Forking this process itself is not safe beside threads, and a fresh interpreter for every
+    worker costs seconds of imports. macOS and Windows take the fresh interpreters.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    module = getattr(stage, "__module__", type(stage).__module__)
+    context.set_forkserver_preload([module, "twohand500k.pipeline.worker"])
+    return context
 
 
 @contextlib.contextmanager
