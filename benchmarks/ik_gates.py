@@ -49,6 +49,13 @@ def box(rng: np.random.Generator, count: int, anatomy: Anatomy) -> np.ndarray:
     return rng.uniform(anatomy.limits[..., 0], anatomy.limits[..., 1], size=(count, 15, 3))
 
 
+def flat(rng: np.random.Generator, count: int, anatomy: Anatomy) -> np.ndarray:
+    """Angles (count, 15, 3) of an open hand, every angle within a few degrees of zero."""
+    return rng.normal(0, np.radians(5), (count, 15, 3)).clip(
+        anatomy.limits[..., 0], anatomy.limits[..., 1]
+    )
+
+
 def hands_of(
     model: HandModel, rng: np.random.Generator, angles: np.ndarray, anatomy: Anatomy
 ) -> tuple[ShapedHand, np.ndarray]:
@@ -128,6 +135,16 @@ def main() -> None:
             print(row(f"tip to base ({said})", verdicts, Reason.TIP_TO_BASE))
             verdicts = verdicts_on(1000 * points, shaped, noise * 1000, rng)
             print(row(f"mm taken as m ({said})", verdicts, Reason.WRONG_UNITS))
+        shaped, points = hands_of(hands.right, rng, flat(rng, args.poses, anatomy), anatomy)
+        print(row("good (flat)", verdicts_on(points, shaped, noise, rng), Reason.OK))
+        verdicts = verdicts_on(mirror_points(points), shaped, noise, rng)
+        print(row("mirrored (flat)", verdicts, Reason.MIRRORED))
+        # What a flat hand leaves open shows when the points are worse than any MoCap's.
+        for worse in (3e-3, 4e-3) if noise_mm == NOISE_MM[-1] else ():
+            verdicts = verdicts_on(points, shaped, worse, rng)
+            print(row(f"good (flat), noise {worse * 1e3:.0f} mm", verdicts, Reason.OK))
+            verdicts = verdicts_on(mirror_points(points), shaped, worse, rng)
+            print(row(f"mirrored (flat), noise {worse * 1e3:.0f} mm", verdicts, Reason.MIRRORED))
         per = max(args.poses // 10, 1)
         for axis, degrees in ((FLEXION, 45), (FLEXION, 60), (FLEXION, 90), (FLEXION, 20),
                               (ABDUCTION, 45)):  # fmt: skip
