@@ -1,77 +1,53 @@
-"""From anthropometry to the arrays of `open_hand.npz`."""
+"""From anthropometry to the finished right hand.
 
-from dataclasses import dataclass, replace
+skeleton -> skin (implicit surface) -> mesh -> weights, shape directions, joint regressor -> pose
+correctives, natural poses -> `HandModel`. No random state is shared and nothing is read from disk.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 
-from twohand500k.conventions import MANO_PARENTS, N_BETAS, N_MANO_JOINTS, N_VERTICES
+from twohand500k.conventions import N_MANO_JOINTS, N_VERTICES
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.hand.model import HandModel
 from twohand500k.hand.open_hand.correctives import fit_posedirs
 from twohand500k.hand.open_hand.natural_poses import mean_and_components
-from twohand500k.hand.open_hand.shape_space import shape_space
+from twohand500k.hand.open_hand.shape_space import BETA_NAMES, shape_space
 from twohand500k.hand.open_hand.skeleton import rest_skeleton
 from twohand500k.hand.open_hand.skinning import joint_regressor, skin_weights
 from twohand500k.hand.open_hand.surface import Skin
 from twohand500k.hand.open_hand.topology import build_mesh
-from twohand500k.hand.rotations import Array
 
-MM = 1e-3
-
-
-@dataclass(frozen=True, eq=False)
-class OpenHand:
-    """The generated right hand: `model` and the arrays of the file under MANO's names."""
-
-    model: HandModel
-    arrays: dict[str, np.ndarray]
+_MM = 1e-3
+_DECIMALS = 9  # a nanometre: the file packs better and does not hang on a processor's last bit
 
 
-def generate() -> OpenHand:
-    """Build the right hand from scratch. Deterministic."""
+def generate() -> HandModel:
+    """The open hand, right side, from its numbers alone."""
     skeleton = rest_skeleton()
     skin = Skin(skeleton)
     mesh = build_mesh(skin)
-    weights = skin_weights(skin, mesh)
+    weights = np.round(skin_weights(skin, mesh), _DECIMALS)
     shapes = shape_space(skeleton, mesh.vertices, weights)
-    regressor = joint_regressor(
-        mesh.vertices, skeleton.joints, shapes.vertices, shapes.joints, mesh.digit
-    )
     model = HandModel(
         side="right",
         name="open",
-        v_template=mesh.vertices * MM,
-        shapedirs=shapes.vertices * MM,
+        v_template=np.round(mesh.vertices * _MM, _DECIMALS),
+        shapedirs=np.round(shapes.vertices * _MM, _DECIMALS),
         posedirs=np.zeros((N_VERTICES, 3, 9 * (N_MANO_JOINTS - 1))),
-        J_regressor=regressor,
+        J_regressor=joint_regressor(mesh.vertices, skeleton.joints, shapes.vertices, shapes.joints),
         weights=weights,
         faces=mesh.faces,
         hands_mean=np.zeros(45),
         hands_components=np.eye(45),
+        notes=(f"betas, one standard deviation each: {'; '.join(BETA_NAMES)}",),
     )
     anatomy = Anatomy.of(model)
     mean, components = mean_and_components(anatomy)
-    model = replace(
+    return replace(
         model,
-        posedirs=fit_posedirs(model, anatomy),
-        hands_mean=mean,
+        posedirs=np.round(fit_posedirs(model, anatomy), _DECIMALS),
+        hands_mean=np.round(mean, _DECIMALS),
         hands_components=components,
     )
-    arrays = {
-        "v_template": _rounded(model.v_template),
-        "shapedirs": _rounded(model.shapedirs),
-        "posedirs": _rounded(model.posedirs),
-        "J_regressor": model.J_regressor,
-        "weights": model.weights,
-        "f": mesh.faces.astype(np.uint32),
-        "kintree_table": np.array([MANO_PARENTS, range(N_MANO_JOINTS)], dtype=np.int64),
-        "hands_mean": mean,
-        "hands_components": components,
-    }
-    assert shapes.vertices.shape[2] == N_BETAS
-    return OpenHand(model, arrays)
-
-
-def _rounded(metres: Array) -> Array:
-    """To a nanometre: the file packs better and does not hang on the last bit of a processor."""
-    return np.round(metres, 9)

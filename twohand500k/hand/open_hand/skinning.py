@@ -144,7 +144,7 @@ def keep_largest(weights: Array) -> Array:
 
 
 def joint_regressor(
-    vertices: Array, joints: Array, shapedirs: Array, joint_shapedirs: Array, digit: np.ndarray
+    vertices: Array, joints: Array, shapedirs: Array, joint_shapedirs: Array
 ) -> Array:
     """J_regressor (16, 778): rows sum to 1, exact on the template and on every shape direction.
 

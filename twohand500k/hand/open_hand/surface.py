@@ -102,7 +102,7 @@ def _digit_ray(digit: Digit) -> Ray:
     else:
         s = [-0.3 * first, 0.0, 0.45 * first, 0.72 * first, first, 0.5 * (first + second), second,
              0.5 * (second + end), end - 6.0]  # fmt: skip
-        breadth = [1.02 * b1, 1.02 * b1, 0.93 * b1, 0.93 * b1, b1, 0.5 * (b1 + b2) * 0.96, b2,
+        breadth = [0.92 * b1, 0.94 * b1, 0.93 * b1, 0.93 * b1, b1, 0.5 * (b1 + b2) * 0.96, b2,
                    0.97 * b2, 0.84 * b2]  # fmt: skip
         top = [1.0 * d1, 1.15 * d1, 0.95 * d1, 0.86 * d1, 1.0 * d1, 0.5 * (d1 + d2) * 0.86,
                0.98 * d2, 0.84 * d2, 0.66 * d2]  # fmt: skip
@@ -200,7 +200,7 @@ def _palm(skeleton: Skeleton) -> list[tuple[Field, float]]:
         thick = {1: 1.0, 2: 1.0, 3: 0.95, 4: 0.88}[finger]
         ray = Ray(
             base, axis, dorsal, np.cross(dorsal, axis), s,
-            np.array([10.0, 10.0, 10.5, 11.0, 9.5]) * thick,
+            np.array([10.0, 9.8, 10.0, 10.2, 9.0]) * thick,
             np.array([0.38, 0.36, 0.355, 0.38, 0.27]) * a.PALM_DEPTH_MM * thick,
             np.array([0.45, 0.46, 0.48, 0.47, 0.34]) * a.PALM_DEPTH_MM * thick,
             length + 9.0, 12.0, start=-6.0, start_dome=8.0,
@@ -229,9 +229,9 @@ def _palm(skeleton: Skeleton) -> list[tuple[Field, float]]:
     axis /= length
     dorsal = up - (up @ axis) * axis
     dorsal /= np.linalg.norm(dorsal)
-    parts.append((ellipsoid(heel + 0.42 * (little - heel) + np.array([0.0, -3.5, -2.0]),
+    parts.append((ellipsoid(heel + 0.35 * (little - heel) + np.array([0.0, -3.0, -2.0]),
                             np.stack([axis, dorsal, np.cross(dorsal, axis)]),
-                            np.array([0.62 * length, 13.5, 13.0])), 12.0))  # fmt: skip
+                            np.array([0.54 * length, 12.5, 13.0])), 12.0))  # fmt: skip
     # Thenar eminence: between the thumb's metacarpal and the palm.
     thumb = skeleton.digits[0]
     mcp = thumb.at(thumb.knots[1])
