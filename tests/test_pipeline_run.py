@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shards_fixture import (
+    VERSIONS,
     DrawStage,
     Rows,
     build,
