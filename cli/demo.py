@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -28,6 +29,8 @@ from twohand500k.shards.verify import verify as verify_dataset
 from twohand500k.sources import read_takes
 
 Facts = dict[str, Any]
+
+_TILE = (300, 280)  # pixels of one picture of the sheet
 
 
 @dataclass(eq=False)
@@ -151,6 +154,16 @@ def _make_take(shared: Demo) -> Facts:
     }
 
 
+def _warm_up(shared: Demo) -> Facts:
+    """Build a few frames and throw them away: the solver compiles once, then it is on the disk."""
+    if (shared.dataset_dir / "index.json").is_file():
+        return {"frames": 0}
+    (take,) = read_takes([shared.out / "take" / "take.c3d"])
+    with TemporaryDirectory() as folder:
+        build_takes([take.rows(slice(0, 64))], shared.hands, Path(folder) / "d", progress=False)
+    return {"frames": 64}
+
+
 def _build(shared: Demo) -> Facts:
     began = time.monotonic()
     takes = read_takes([shared.out / "take" / "take.c3d"], subject="demo")
@@ -201,13 +214,14 @@ def _picture(shared: Demo) -> Facts:
         shared.hands,
         fitted_frames(shared.dataset, shared.take, chosen),
         rows=range(len(chosen)),
-        size=(300, 280),
+        size=_TILE,
     )
     return {"file": str(save_png(path, sheet, colours=256)), "reused": False}
 
 
 STEPS: tuple[Step, ...] = (
     Step("take", "making a two-hand take and its C3D file", _make_take),
+    Step("compile", "compiling the solver, the first time only", _warm_up),
     Step("build", "building a dataset from it: calibrate, fit, judge, write", _build),
     Step("verify", "verifying the dataset", _verify),
     Step("score", "comparing with the truth", _score),
@@ -273,6 +287,8 @@ Next
       the step above by itself; then with your own .bvh, .c3d, .trc, .csv or .npz
   twohand build --source mocap --input take.bvh --map my-map.toml --out mine
       a skeleton whose joint names are not known yet; manifests/sources/ has maps to copy
+  twohand build ... --smooth --preview 8
+      steady each hand over time; draw eight fitted frames over their recording
   twohand build ... --hand-model DIR
       fit the licensed MANO hands (MANO_RIGHT and MANO_LEFT, .pkl or .npz in DIR)
   twohand hand render --out hand.png
