@@ -26,7 +26,7 @@ CONVERGED, NOT_CONVERGED, TOO_FEW_POINTS = 0, 1, 2
 FINGER_OF_BLOCK = (1, 2, 4, 3, 0)
 
 _INITIAL_DAMPING = 1e-4
-_COST_TOLERANCE = 1e-5  # in squared sigmas: statistically nothing
+_COST_TOLERANCE = 1e-4  # in squared sigmas: statistically nothing
 _COST_TOLERANCE_RELATIVE = 1e-8
 _MIN_SPREAD = 5e-3  # m: points closer to a line than this leave a rotation about it open
 _ANNEAL_FROM = 5e-4  # m: a fit starts as if points were no better than this

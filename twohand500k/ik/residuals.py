@@ -41,7 +41,7 @@ N_COORDINATES = 6 + 3 * (N_MANO_JOINTS - 1)
 # (J. Lin, Y. Wu, T. Huang, Modeling the constraints of human hand motion, HUMO 2000).
 _RESTING_FLEXION_DEG = {"thumb": (0.0, 10.0), **dict.fromkeys(FINGERS[1:], (20.0, 30.0))}
 _TENDON_COUPLING = {"thumb": 0.0, **dict.fromkeys(FINGERS[1:], 2.0 / 3.0)}
-_COUPLING_SIGMA_DEG = 25.0
+_COUPLING_SIGMA_DEG = 40.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class AnglePrior:
     """What a hand does that is not being measured.
 
     r = weight (angle - mean - coupling angle_before), coupling only from a finger's middle flexion
-    to its last. mean (15, 3) rad; weight (15, 3) 1/rad: one over half the width of the limits, 25
+    to its last. mean (15, 3) rad; weight (15, 3) 1/rad: one over half the width of the limits, 40
     degrees for the last joints; coupling (5,) per block of three MANO joints.
     """
 
