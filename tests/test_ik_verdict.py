@@ -200,7 +200,7 @@ def test_not_finite_and_too_few() -> None:
     assert "palm" in verdicts.detail[2] and "index" in verdicts.detail[3]
     assert verdicts.detail[4] == ""
     nothing = judged(np.full((1, 21, 3), np.nan), ShapedHand(RIGHT, shaped.betas[:1]))
-    assert nothing.reason[0] == Reason.TOO_FEW_JOINTS and np.isnan(nothing.limit_violation[0])
+    assert nothing.reason[0] == Reason.TOO_FEW_JOINTS and np.isnan(nothing.excess[0])
 
 
 # What needs a fit ---------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_good_hands_pass(joints: tuple[int, ...]) -> None:
     verdicts = judged(points[:, joints], shaped, joints)
     assert verdicts.ok.all() and not any(verdicts.detail)
     assert not verdicts.ambiguous.any()
-    assert np.degrees(verdicts.limit_violation).max() < 20
+    assert np.degrees(verdicts.excess).max() < 20
 
 
 def test_good_hands_with_dropouts_pass() -> None:
@@ -243,7 +243,7 @@ def test_both_sides_are_judged_alike() -> None:
     right = judged(points, shaped)
     left = judged(mirror_points(points), ShapedHand(RIGHT.mirrored(), shaped.betas))
     assert right.reason.tolist() == left.reason.tolist()
-    np.testing.assert_allclose(right.limit_violation, left.limit_violation, atol=1e-6)
+    np.testing.assert_allclose(right.excess, left.excess, atol=1e-6)
 
 
 @pytest.mark.parametrize("degrees", [45, 90])
@@ -260,7 +260,7 @@ def test_bent_backwards_every_joint_both_ways(degrees: float) -> None:
         (k, r) for k, r in enumerate(verdicts.reason) if r != Reason.BENT_BACKWARDS
     ]
     if degrees == 45:
-        assert np.abs(np.degrees(verdicts.limit_violation) - 45).mean() < 5
+        assert np.abs(np.degrees(verdicts.excess) - 45).mean() < 5
 
 
 def test_a_lesser_excess_is_a_number() -> None:
@@ -269,7 +269,7 @@ def test_a_lesser_excess_is_a_number() -> None:
     shaped, points = hands(100, seed=12, angles=angles)
     verdicts = judged(points, shaped)
     assert verdicts.ok.all()
-    assert abs(np.degrees(np.median(verdicts.limit_violation)) - 20) < 2
+    assert abs(np.degrees(np.median(verdicts.excess)) - 20) < 2
 
 
 def test_a_stray_marker_is_a_residual() -> None:
@@ -301,7 +301,7 @@ def test_a_verdict_is_the_hands_own() -> None:
     for some in (slice(0, 1), slice(12, 13), slice(15, 16), slice(3, 31)):
         alone = judged(points[some], shaped)
         assert alone.detail == together.detail[some]
-        for name in ("reason", "limit_violation", "ambiguous", "side_margin"):
+        for name in ("reason", "excess", "ambiguous", "side_margin"):
             np.testing.assert_array_equal(getattr(alone, name), getattr(together, name)[some])
 
 

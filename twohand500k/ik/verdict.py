@@ -106,8 +106,9 @@ class Verdicts:
     """N verdicts.
 
     reason (N,) of `Reason` values; detail (N,) one line for a reject, "" otherwise.
-    limit_violation (N,) rad: the largest excess over a joint limit that the points ask for,
-    NaN without a fit. Where the limits held the fit back, it is the excess with the limits let go.
+    excess (N,) rad: the largest excess over a joint limit that the points ask for, NaN without a
+    fit. A fit is held back by its limits; where they were seen to pull, this is the excess with
+    the limits let go. (`quality/limit_violation` of a shard is that of the pose it stores.)
     ambiguous (N,): right and left explain the points about equally well (not a reject).
     side_margin (N,): cost of the mirrored explanation minus that of the given one, positive where
     the given side is right, NaN where it was plain without asking.
@@ -115,7 +116,7 @@ class Verdicts:
 
     reason: Array
     detail: tuple[str, ...]
-    limit_violation: Array
+    excess: Array
     ambiguous: Array
     side_margin: Array
 
@@ -254,17 +255,17 @@ def judge(
         ledger.refuse(hand, Reason.NOT_FINITE, "the fitted pose is not finite")
 
     excess = np.nan_to_num(solution.limit_excess).max(axis=(1, 2), initial=0.0)
-    violation = np.where(solution.solved, excess, np.nan)
+    excess = np.where(solution.solved, excess, np.nan)
     rms, worst = _residual_in_sigmas(solution, attachments, sigma)
     with np.errstate(invalid="ignore"):
         poor = (rms > limits.suspect_residual) | (worst > limits.worst_residual)
-        bends = poor | (violation > limits.suspect_excess)
-        other_side = poor | (violation > limits.suspect_bend)
+        bends = poor | (excess > limits.suspect_excess)
+        other_side = poor | (excess > limits.suspect_bend)
     other_side |= np.logical_not(_visibly_bent(solution.angles, Anatomy.of(shaped.model), limits))
 
     hands = _Hands(points, shaped, attachments, judging, limits, threads)
     free = hands.without_limits(np.flatnonzero(bends & ledger.open))
-    violation[free.rows] = free.violation
+    excess[free.rows] = free.excess
     sides = hands.both_sides(np.flatnonzero(other_side & ledger.open), free)
     margin = np.full(len(points), np.nan)
     margin[sides.rows] = sides.margin
@@ -302,7 +303,7 @@ def judge(
             f"{1e3 * sigma * rms[row]:.1f} mm over all points, worst "
             f"{JOINT_NAMES[attachments.joint[far]]} {1e3 * solution.residual[row, far]:.1f} mm",
         )
-    return Verdicts(ledger.reason, tuple(ledger.detail), violation, ambiguous, margin)
+    return Verdicts(ledger.reason, tuple(ledger.detail), excess, ambiguous, margin)
 
 
 def vote_on_side(
@@ -377,13 +378,13 @@ class _Free(_Fit):
     bent_at: Array
 
     @property
-    def violation(self) -> Array:
+    def excess(self) -> Array:
         """Largest excess over a limit (M,), rad."""
         return self.solution.limit_excess.max(axis=(1, 2), initial=0.0)
 
     @property
     def bent(self) -> Array:
-        return self.violation >= self.bent_at
+        return self.excess >= self.bent_at
 
     @property
     def n_bent(self) -> Array:
