@@ -206,7 +206,14 @@ def _draw(
     else:  # a drawing of bones needs no sky
         sky = np.full_like(points, 0.8)
     position = eye + rays * distance[:, None]
-    normal = np.einsum("nk,nkc->nc", bary, normals[corner])
+    # one gather for all that is carried by the vertices: normal, colour, sky light
+    carried = np.concatenate([normals, colours, sky], axis=1)
+    carried = (
+        bary[:, :1] * carried[corner[:, 0]]
+        + bary[:, 1:2] * carried[corner[:, 1]]
+        + bary[:, 2:] * carried[corner[:, 2]]
+    )
+    normal, albedo, ambient = (np.ascontiguousarray(part) for part in np.split(carried, 3, axis=1))
     normal /= np.maximum(np.sqrt(np.einsum("nc,nc->n", normal, normal)), 1e-12)[:, None]
     facing = np.einsum("nc,nc->n", normal, rays)
     # a smooth normal may lean away from the viewer at the outline; the inside of a skin is turned
@@ -217,8 +224,6 @@ def _draw(
     normal[inside] *= -1
     geometric[inside] *= -1
     facing = np.minimum(np.einsum("nc,nc->n", normal, rays), -0.02)
-    albedo = np.einsum("nk,nkc->nc", bary, colours[corner])
-    ambient = np.einsum("nk,nkc->nc", bary, sky[corner])
     ambient[inside] *= 0.35
     colour = _shade(
         scene,
@@ -330,7 +335,7 @@ def _shade(
         across = np.cross(key, axes[1])
         across /= np.linalg.norm(across)
         along = np.cross(key, across)
-        # A square light 0.26 wide seen from 1 away, cut into 4 x 4 cells: every ray aims at four of
+        # A square light 0.2 wide seen from 1 away, cut into 4 x 4 cells: every ray aims at four of
         # them, the four rays of a 2 x 2 block at all sixteen, each block with its own offset.
         # Where light grazes, facets of a smooth skin would shade one another: start further off.
         lift = np.float32(_LIFT) * (2.5 + 8 * (1 - np.clip(towards_key[lit], 0, 1)))
@@ -342,8 +347,8 @@ def _shade(
         y = turn + offset[:, 1:]
         aim = (
             key
-            + (0.26 / 4 * (x.reshape(-1, 1) - 2)).astype(np.float32) * across
-            + (0.26 / 4 * (y.reshape(-1, 1) - 2)).astype(np.float32) * along
+            + (0.2 / 4 * (x.reshape(-1, 1) - 2)).astype(np.float32) * across
+            + (0.2 / 4 * (y.reshape(-1, 1) - 2)).astype(np.float32) * along
         )
         aim /= np.linalg.norm(aim, axis=1, keepdims=True)
         blocked = scene.run(start, aim, query="OCCLUDED") >= 0
