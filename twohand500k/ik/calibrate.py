@@ -17,6 +17,7 @@ import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twohand500k.conventions import N_BETAS, OPENPOSE_FROM_MANO21, SIDES, TIP_JOINTS
 from twohand500k.errors import DataError
@@ -39,6 +40,8 @@ from twohand500k.sources.take import Landmark, Take
 _FRAMES = 96
 _INDEPENDENT_FRAMES = 2
 _ITERATIONS = 20
+# m: how far a frame's mutual distances (root of summed squares) may lie beyond the take's spread.
+_STRANGE = 0.05
 # Sigmas of the shared unknowns: betas in standard deviations of the model's population; a marker's
 # offset about its first guess, m; on the back of the hand that guess says little.
 _SIGMA_BETAS = 1.0
@@ -50,6 +53,7 @@ _MARKER_HEIGHT = 4.5e-3
 _SIGMA_START = 3e-3
 _SIGMA_LEAST = 2e-5
 _HUBER = 2.5  # sigmas
+_SIDES_ALIKE = 0.5  # a side's noise is at least this share of the other's
 # A landmark that misses by more than so many times what the others do, in the typical frame, is
 # defined otherwise than the model's (a rig's thumb base, say) and loses weight, down to a floor.
 _MISFIT = 4.0
@@ -152,18 +156,18 @@ def choose_frames(points: Array, count: int = _FRAMES) -> Ints:
     # A distance that is not known says nothing: it counts as usual.
     feature = np.where(np.isfinite(distances), distances - middle, 0.0)
     size = np.linalg.norm(feature, axis=1)
-    usual = np.flatnonzero(size <= 4.0 * np.median(size) + 1e-9)
+    usual = np.flatnonzero(size <= 3.0 * np.quantile(size, 0.9) + _STRANGE)
     candidates, feature = candidates[usual], feature[usual]
     if len(candidates) <= count:
         return candidates
-    chosen = list(_evenly(len(candidates), count // 2))
+    chosen = _evenly(len(candidates), count // 2).tolist()
     nearest = np.full(len(candidates), np.inf)
-    for row in chosen:
+    for place in range(count):
+        if place >= len(chosen):
+            chosen.append(int(nearest.argmax()))
+        row = chosen[place]
         nearest = np.minimum(nearest, np.linalg.norm(feature - feature[row], axis=1))
-    while len(chosen) < count:
-        row = int(nearest.argmax())
-        chosen.append(row)
-        nearest = np.minimum(nearest, np.linalg.norm(feature - feature[row], axis=1))
+        nearest[row] = -1.0  # never twice, not even where all others are the same pose
     return np.sort(candidates[chosen])
 
 
@@ -265,7 +269,7 @@ class _Problem:
     def __init__(self, sides: list[_Side], per_side: bool, threads: int | None) -> None:
         self.sides, self.threads = sides, threads
         self.shapes = len(sides) if per_side else 1
-        self.betas = np.zeros((self.shapes, N_BETAS))
+        self.betas: Array = np.zeros((self.shapes, N_BETAS))
         self.size = self.shapes * N_BETAS
         for side in sides:
             side.place = self.size
@@ -297,7 +301,13 @@ class _Problem:
                 side.settled = iteration > 3
             for side, solution in zip(self.sides, solutions, strict=True):
                 self._add(side, solution, H, g)
-            self.covariance = np.linalg.inv(H)
+            if self.shapes == 1:
+                # One shape for two unlike hands must not settle on one of them and call the other
+                # noise: neither side's weight may run away from its sister's.
+                loudest = max(side.sigma for side in self.sides)
+                for side in self.sides:
+                    side.sigma = max(side.sigma, _SIDES_ALIKE * loudest)
+            self.covariance = np.asarray(np.linalg.inv(H), dtype=np.float64)
             step = -self.covariance @ g
             self._apply(step)
             still = np.abs(step[: self.shapes * N_BETAS]).max() < 1e-3
@@ -351,7 +361,7 @@ class _Problem:
         X, J, dX_dbetas = points_on(chain, side.attachments)
         n, k = X.shape[:2]
         residual = X - side.points[good]
-        seen = np.isfinite(residual).all(axis=-1)
+        seen: NDArray[np.bool_] = np.asarray(np.isfinite(residual).all(axis=-1))
         residual = np.where(seen[..., None], residual, 0.0)
         weight = np.where(seen, side.attachments.weight / side.sigma, 0.0)
         size = weight * np.linalg.norm(residual, axis=-1)
@@ -394,7 +404,9 @@ class _Problem:
         square = np.minimum(size, threshold) * size * side.sigma**2
         square = np.where(plain > 0, square, 0.0)
         if side.settled:
-            side.attachments = _trusted(side, np.where(seen, np.linalg.norm(residual, axis=-1), np.nan))
+            side.attachments = _trusted(
+                side, np.where(seen, np.linalg.norm(residual, axis=-1), np.nan)
+            )
         side.sigma = float(np.sqrt(square.sum() / freedom).clip(_SIGMA_LEAST, 4 * side.sigma))
 
     def _apply(self, step: Array) -> None:
@@ -449,9 +461,7 @@ def _trusted(side: _Side, distance: Array) -> Attachments:
         typical = np.nanmedian(distance, axis=0)
     ordinary = np.nanmedian(typical)
     share = _MISFIT * ordinary / np.maximum(np.nan_to_num(typical), 1e-12)
-    return replace(
-        side.attachments, weight=side.declared * share.clip(_WEIGHT_LEAST, 1.0)
-    )
+    return replace(side.attachments, weight=side.declared * share.clip(_WEIGHT_LEAST, 1.0))
 
 
 def _rms(solution: Solution) -> Array:

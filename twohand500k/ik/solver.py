@@ -55,7 +55,7 @@ class Settings:
 
     sigma_point: float = 1e-3
     sigma_limit: float = np.radians(3.0)
-    limit_knee: float = np.radians(1.5)
+    limit_knee: float = np.radians(3.0)
     prior_scale: float = 1.0
     max_iterations: int = 60
     restart: float = 4.0
