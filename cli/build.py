@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import click
 import numpy as np
 
 from twohand500k.cli import options
+from twohand500k.cores import available_cores
 from twohand500k.hand import HandPair, load_hands
 from twohand500k.ik import BuildOptions, BuildReport, build_takes, plan_takes
 from twohand500k.report import FittedFrames, overlay_sheet, pick_moments, save_png, skeleton_edges
@@ -97,7 +97,7 @@ def build(**given: Any) -> None:
         build_options,
         declared={**declared, "source": given["source"], "map": _map_identity(given["joint_map"])},
         seed=given["seed"],
-        workers=given["workers"] or len(os.sched_getaffinity(0)),
+        workers=given["workers"] or available_cores(),
         progress=not quiet,
         log=log,
     )

@@ -5,7 +5,6 @@ another model; `render` draws poses.
 """
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from twohand500k.conventions import (
     SIDES,
     Side,
 )
+from twohand500k.cores import available_cores
 from twohand500k.errors import DataError
 from twohand500k.hand import HandModel, HandPair, load_hands
 from twohand500k.hand.anatomy import ANGLE_NAMES, FLEXION, Anatomy
@@ -191,7 +191,7 @@ def convert(
             load_hands(to),
             out,
             max_residual_m=max_residual_mm * 1e-3,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers or available_cores(),
             progress=not quiet,
         )
         click.echo(_json_of(summary) if as_json else _line_of(summary))

@@ -48,8 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     try:
         status = twohand.main(args=argv, prog_name="twohand", standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("twohand: interrupted; the same command resumes", err=True)
+    except click.exceptions.Abort as abort:
+        # Ctrl-C in a run carries what was done and the command that goes on.
+        said = str(abort.__cause__ or abort.__context__ or "") or "interrupted"
+        click.echo(f"twohand: {said}", err=True)
         sys.exit(130)
     except click.ClickException as misuse:
         misuse.show()

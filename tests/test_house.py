@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "conventions": 0,
     "errors": 0,
+    "cores": 0,
     "physics_assets": 0,
     "manifests": 0,
     "hand": 1,

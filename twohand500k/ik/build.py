@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from twohand500k.errors import DataError
 from twohand500k.hand.model import HandPair
@@ -75,13 +76,15 @@ def plan_takes(
         some = options.frames_of(take)
         if not some.n_frames:
             raise DataError(f"take {take.name} has no frame left")
-        plan = plan_take(
-            some,
-            hands,
-            shape_per_side=options.shape_per_side,
-            smooth=options.smooth,
-            shard_size=options.shard_size,
-        )
+        # One BLAS thread, as in the units: a product split otherwise may differ in its last bit.
+        with threadpool_limits(limits=1, user_api="blas"):
+            plan = plan_take(
+                some,
+                hands,
+                shape_per_side=options.shape_per_side,
+                smooth=options.smooth,
+                shard_size=options.shard_size,
+            )
         log(_planned_line(plan))
         planned.append(plan)
     return tuple(planned)

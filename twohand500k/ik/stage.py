@@ -7,9 +7,11 @@ result depends on its take's calibration and its own points (with smoothing: on 
 neighbours), never on how the take was cut.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -44,8 +46,9 @@ class TakeChunk:
 
     @property
     def inputs(self) -> Mapping[str, str]:
-        """sha256 of the take's files by take and file name."""
-        return {f"{self.take.name}: {_file_name(f.path)}": f.sha256 for f in self.take.files}
+        """sha256 of the take's files by take and file name, and of the calibration."""
+        files = {f"{self.take.name}: {Path(f.path).name}": f.sha256 for f in self.take.files}
+        return files | {f"{self.take.name}: calibration": _sha256(self.calibration)}
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,9 @@ class BuildStage:
     def __call__(self, chunk: TakeChunk) -> UnitResult:
         take = chunk.take.rows(chunk.keep)
         fits = [_fit_side(self, chunk, side) for side in range(2)]
-        ids = np.array([f"{take.source}/{take.name}/{frame:06d}" for frame in take.frames])
+        # Percent-encoded where a take's name is not ASCII: ids are, and stay unique.
+        stem = quote(f"{take.source}/{take.name}", safe="/ !#$&'()+,;=@[]{}")
+        ids = np.array([f"{stem}/{frame:06d}" for frame in take.frames])
         ok = np.stack([fit.verdicts.ok if fit else np.zeros(len(ids), bool) for fit in fits], 1)
         kept = ok.any(axis=1) if self.one_hand else (ok | ~take.sides).all(axis=1)
         rejects = tuple(_reject(str(ids[row]), take, fits, row) for row in np.flatnonzero(~kept))
@@ -184,6 +189,17 @@ def _fit_side(stage: BuildStage, chunk: TakeChunk, side: int) -> _SideFit | None
         # Within a take the take decides: a single flat hand is in doubt only if the take is.
         ambiguous=verdicts.ambiguous & (vote.decision == "undecided"),
     )
+
+
+def _sha256(calibration: Calibration) -> str:
+    """Hash of everything in a calibration that the fit of a frame depends on."""
+    digest = hashlib.sha256()
+    for array in (calibration.betas, calibration.sigma):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for attachments in calibration.attachments:
+        for array in (attachments.carrier, attachments.tip, attachments.offset, attachments.weight):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _mean_residual(solution: Solution) -> Array:
@@ -255,7 +271,3 @@ def _stats(fits: Sequence[_SideFit | None], kept: Array) -> Stats:
             "fit_error_m": sum((Summary.of(fit.fit_error[kept]) for fit in there), Summary())
         },
     )
-
-
-def _file_name(path: str) -> str:
-    return Path(path).name

@@ -12,7 +12,6 @@ workers and restarts. The pipeline knows no stage by name.
 
 import contextlib
 import multiprocessing
-import os
 import pickle
 import shlex
 import signal
@@ -28,6 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from twohand500k.cores import available_cores
 from twohand500k.errors import DataError
 from twohand500k.hand.model import HandPair
 from twohand500k.pipeline.lock import FolderLock
@@ -267,7 +267,7 @@ class _Session:
             max_workers=min(workers, len(todo)),
             mp_context=_process_context(self.stage),
             initializer=start_worker,
-            initargs=(pickle.dumps(self.stage), max(1, (os.cpu_count() or 1) // workers)),
+            initargs=(pickle.dumps(self.stage), max(1, available_cores() // workers)),
         )
         processes: list[Any] = []
         try:

@@ -7,7 +7,6 @@ hands.
 """
 
 import multiprocessing
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from twohand500k.conventions import JOINT_NAMES, OPENPOSE_FROM_MANO21, SIDES
+from twohand500k.cores import available_cores
 from twohand500k.errors import DataError
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.hand.model import HandModel, HandPair
@@ -92,7 +92,7 @@ def verify(folder: str | Path, hands: HandPair, workers: int | None = None) -> l
     folder = Path(folder)
     index = read_index(folder)
     if workers is None:
-        workers = (os.cpu_count() or 1) if index.samples > _WORTH_PROCESSES else 1
+        workers = available_cores() if index.samples > _WORTH_PROCESSES else 1
     collected = _Collected()
     for entry, report in zip(index.shards, _reports(folder, index, hands, workers), strict=True):
         collected.add(entry, report)
