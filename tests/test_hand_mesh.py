@@ -9,7 +9,6 @@ from twohand500k.hand import load_hands, mesh
 from twohand500k.hand.mesh import (
     closed_faces,
     self_intersections,
-    vertex_normals,
     volume_cm3,
     wrist_loop,
 )
@@ -74,15 +73,6 @@ def test_wrist_loop_is_the_boundary() -> None:
 def test_bad_surfaces_are_refused(change, words: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=words):
         wrist_loop(change(random_model(2).faces))
-
-
-def test_vertex_normals() -> None:
-    ball = trimesh.creation.icosphere(subdivisions=3)
-    normals = vertex_normals(np.stack([ball.vertices, 2 * ball.vertices]), ball.faces)
-    np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1.0, rtol=1e-12)
-    assert np.min(np.einsum("bvi,vi->bv", normals, ball.vertices)) > 0.999
-    lone = vertex_normals(np.concatenate([ball.vertices, [[9.0, 9, 9]]]), ball.faces)
-    assert np.isnan(lone[-1]).all() and np.isfinite(lone[:-1]).all()
 
 
 def naive_pairs(vertices: np.ndarray, faces: np.ndarray) -> set[tuple[int, int]]:

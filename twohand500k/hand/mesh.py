@@ -1,7 +1,7 @@
-"""Triangle meshes of a hand: the wrist capped, volume, normals, self-intersections.
+"""Triangle meshes of a hand: the wrist capped, volume, self-intersections.
 
 Comes in: vertices (..., V, 3) in metres and faces (F, 3), counter-clockwise seen from outside.
-Goes out: closed faces, cubic centimetres, unit normals, pairs of faces that cut each other.
+Goes out: closed faces, cubic centimetres, pairs of faces that cut each other.
 """
 
 import numba
@@ -59,20 +59,6 @@ def volume_cm3(vertices: ArrayLike, closed: np.ndarray) -> Array:
     corners = (vertices - vertices.mean(axis=-2, keepdims=True))[..., closed, :]
     a, b, c = corners[..., 0, :], corners[..., 1, :], corners[..., 2, :]
     return np.einsum("...fi,...fi->...", a, np.cross(b, c)) / 6 * 1e6
-
-
-def vertex_normals(vertices: ArrayLike, faces: np.ndarray) -> Array:
-    """Unit normals (..., V, 3), face normals averaged by area; NaN at a vertex without area."""
-    vertices = np.asarray(vertices, dtype=np.float64)
-    corners = vertices[..., faces, :]
-    normal = np.cross(
-        corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :]
-    )
-    total = np.zeros_like(vertices)
-    for corner in range(3):
-        np.add.at(np.moveaxis(total, -2, 0), faces[:, corner], np.moveaxis(normal, -2, 0))
-    length = np.linalg.norm(total, axis=-1, keepdims=True)
-    return total / np.where(length > 0, length, np.nan)
 
 
 def self_intersections(vertices: ArrayLike, faces: np.ndarray) -> np.ndarray:
