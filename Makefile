@@ -20,7 +20,7 @@ format: .venv-test/ready
 	.venv-test/bin/ruff format .
 
 docs: .venv/ready
-	.venv/bin/python -m twohand500k.shards.schema > docs/format.md
+	.venv/bin/python -m twohand500k.shards.format_doc > docs/format.md
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
