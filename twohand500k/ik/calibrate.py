@@ -216,7 +216,8 @@ def _on_skin(landmark: Landmark, model: HandModel) -> Array:
     height = skin @ direction
     aside = np.linalg.norm(skin - height[:, None] * direction, axis=1)
     # Of the skin about the line through the joint, the outermost.
-    return origin + direction * ((height - aside).max() + _MARKER_HEIGHT)
+    outermost = skin[(height - aside).argmax()]
+    return origin + outermost + _MARKER_HEIGHT * direction
 
 
 @dataclass(eq=False)
