@@ -372,7 +372,8 @@ class _Fit:
 
 @dataclass(frozen=True, eq=False)
 class _Free(_Fit):
-    """Hands fitted with the limits let go. rows (M,): which hands; bent_at (M,) rad."""
+    """Hands fitted with the limits let go. rows (M,): which hands; bent_at (M, 15, 3) rad: the
+    excess from which each angle counts as bent."""
 
     rows: Array
     bent_at: Array
@@ -384,16 +385,17 @@ class _Free(_Fit):
 
     @property
     def bent(self) -> Array:
-        return self.excess >= self.bent_at
+        return self.n_bent > 0
 
     @property
     def n_bent(self) -> Array:
         """Angles of each hand past the line (M,)."""
-        return (self.solution.limit_excess >= self.bent_at[:, None, None]).sum(axis=(1, 2))
+        return (self.solution.limit_excess >= self.bent_at).sum(axis=(1, 2))
 
     def describe(self, k: int | np.integer) -> str:
         excess = self.solution.limit_excess[k]
-        joint, angle = np.unravel_index(excess.argmax(), excess.shape)
+        past = np.where(excess >= self.bent_at[k], excess, 0.0)
+        joint, angle = np.unravel_index(past.argmax(), past.shape)
         degrees = np.degrees(excess[joint, angle])
         way = ""
         if angle == FLEXION:
@@ -447,10 +449,7 @@ class _Hands:
         """What the points alone say of the angles: limits and prior four times as wide."""
         wide = replace(self.settings, sigma_limit=4 * self.settings.sigma_limit, prior_scale=4.0)
         fit = self.fit(self.solve(rows, wide))
-        count = len(rows)
-        excess = fit.solution.limit_excess.reshape(count, 45)
-        sigma = fit.solution.angle_sigma.reshape(count, 45)
-        sigma = np.take_along_axis(sigma, excess.argmax(axis=1)[:, None], axis=1)[:, 0]
+        sigma = fit.solution.angle_sigma
         limits = self.limits
         bent_at = np.maximum(limits.bent - limits.bent_slack * sigma, limits.bent_noise * sigma)
         return _Free(**vars(fit), rows=rows, bent_at=bent_at)
