@@ -2,11 +2,11 @@
 
 The hand is the mean of an equal mix of women and men. Sources, by the key used below:
 
-BURYANOV  A. Buryanov, V. Kotiuk, Proportions of hand segments, Int. J. Morphol. 28(3):755-758, 2010,
-          Table I: radiographs of 66 adults. Read in three independent quotations that agree (one
-          prints 32.57 for the little finger's first phalanx, two 32.74); the paper itself not seen.
-ANSUR2    C. Gordon et al., 2012 Anthropometric Survey of U.S. Army Personnel, NATICK/TR-15/007: 1986
-          women, 4082 men. Statistics recomputed by others from the public data; report not seen.
+BURYANOV  A. Buryanov, V. Kotiuk, Proportions of hand segments, Int. J. Morphol. 28(3):755-758,
+          2010, Table I: radiographs of 66 adults. Read in three independent quotations that agree
+          (one prints 32.57 for the little finger's first phalanx, two 32.74); paper not seen.
+ANSUR2    C. Gordon et al., 2012 Anthropometric Survey of U.S. Army Personnel, NATICK/TR-15/007:
+          1986 women, 4082 men. Statistics others computed from the public data; report not seen.
 GREINER   T. Greiner, Hand anthropometry of U.S. Army personnel, NATICK/TR-92/011, 1991: means of
           1003 men, as quoted twice; report not seen. Breadths and girths are carried to our hand
           by the ratio of hand breadths, lengths by the ratio of hand lengths.
@@ -57,7 +57,7 @@ _JOINT_GIRTH: Final = {
 
 
 def _ellipse_depth(breadth: float, girth: float) -> float:
-    """Depth of the ellipse with this breadth and circumference (pi sqrt((b^2 + d^2) / 2), within 1 %)."""
+    """Depth of the ellipse of this breadth and circumference, pi sqrt((b^2 + d^2) / 2)."""
     return float((2 * (girth / 3.14159265) ** 2 - breadth**2) ** 0.5)
 
 
@@ -74,31 +74,30 @@ DEPTH_MM: Final[dict[str, tuple[float, float]]] = {
     for name, girths in _JOINT_GIRTH.items()
 }
 
-# GREINER: the webs' height above the wrist crease: thumb-index, index-middle, middle-ring, ring-little.
+# GREINER: height of the webs above the wrist crease, from the thumb's to the little finger's.
 WEB_MM: Final = tuple(_LENGTH_RATIO * height for height in (69.1, 110.4, 109.9, 96.6))
 
-# Knuckles (MCP), and the thumb's carpometacarpal joint, from the wrist joint: distal, dorsal, radial.
-# Distal: HAND_LENGTH less BURYANOV's middle finger gives 94 for the middle one. The others by their
-# metacarpals (BURYANOV 68.1, 64.6, 58.0, 53.7, each from its own carpal bone) and so that the webs
-# come out at GREINER's heights. Radial: HAND_BREADTH less the flesh beside the outer knuckles, shared
-# out as the fingers' breadths. Dorsal: the transverse arch, OURS, from anatomy atlases.
-# Thumb: about 0.12 hand lengths distal and 0.24 hand breadths radial of the wrist's middle, a figure
-# that puts its tip at GREINER's distance from the wrist crease (137.9 mm for his men).
+# Knuckles (MCP) and the thumb's carpometacarpal joint, from the wrist joint: distal, dorsal, radial.
+# Distal: HAND_LENGTH less BURYANOV's middle finger gives 94 for the middle one; the others by their
+# metacarpals (BURYANOV 68.1, 64.6, 58.0, 53.7, each from its own carpal bone). Radial: HAND_BREADTH
+# less the flesh beside the outer knuckles, shared out as the fingers' breadths. Dorsal: OURS, the
+# transverse arch as anatomy atlases draw it. Thumb: 0.12 hand lengths distal and 0.24 hand breadths
+# radial of the wrist's middle, which puts its tip near GREINER's distance from the wrist crease.
 KNUCKLE_MM: Final[dict[str, tuple[float, float, float]]] = {
     "thumb": (22.5, -9.0, 22.0),
-    "index": (92.5, 1.0, 25.7),
+    "index": (92.5, 1.0, 25.3),
     "middle": (94.3, 3.0, 3.0),
     "ring": (88.0, 1.5, -17.6),
-    "little": (79.5, -2.0, -36.4),
+    "little": (79.5, -2.0, -35.8),
 }
 
-# Direction of each ray at rest: towards the thumb's side, and towards the palm. Degrees. OURS: fingers
-# spread enough that their webs have room (a closed hand is about 7 degrees of adduction away).
-SPREAD_DEG: Final = {"thumb": 40.0, "index": 7.0, "middle": 0.5, "ring": -7.0, "little": -17.0}
+# Direction of each ray at rest: towards the thumb's side, and towards the palm. Degrees. OURS:
+# spread so far that the webs have room; fingers side by side are 7 to 10 degrees away.
+SPREAD_DEG: Final = {"thumb": 40.0, "index": 7.3, "middle": 0.5, "ring": -7.0, "little": -17.5}
 SLOPE_DEG: Final = {"thumb": 15.0, "index": 2.0, "middle": 3.0, "ring": 2.5, "little": 1.0}
 
-# GREINER 65.8 for the breadth; the depth from ANSUR2's girth (women 154.8, men 175.9) around a rounded
-# rectangle of that breadth.
+# GREINER 65.8 for the breadth; the depth from ANSUR2's girth (women 154.8, men 175.9) about a
+# rounded rectangle of that breadth.
 WRIST_BREADTH_MM: Final = _BREADTH_RATIO * 65.8
 WRIST_DEPTH_MM: Final = 38.0
 # Thickness at the third metacarpal: AIST, women 27.8 and men 32.1.
@@ -112,7 +111,7 @@ SD_SIZE: Final = 0.0625
 SD_PALM_BREADTH: Final = 0.049
 # Finger against palm length at equal hand length: 5.6 % and 5.3 % at r = 0.52 (NIOSH).
 SD_FINGERS, SD_PALM_LENGTH = 0.0311, 0.0224
-# Finger breadth 6.5 % (NIOSH); OURS: what size leaves, at r = 0.6. The palm's depth as the fingers'.
+# Finger breadth 6.5 % (NIOSH); OURS: what size leaves, at r = 0.6. The palm's depth likewise.
 SD_GIRTH, SD_THICKNESS = 0.052, 0.06
 # Length of one digit: thumb 6.2, index 5.8, ring 5.7, little 6.8 % (NIOSH); OURS: what the other
 # coefficients leave, at r = 0.75 to 0.8.

@@ -14,6 +14,7 @@ from twohand500k.conventions import FINGERS, MANO_CHAINS, N_MANO_JOINTS, TIP_SET
 from twohand500k.hand.anatomy import ABDUCTION, FLEXION, Anatomy
 from twohand500k.hand.mesh import self_intersections, volume_cm3
 from twohand500k.hand.model import HandModel
+from twohand500k.hand.open_hand import anthropometry
 from twohand500k.hand.rotations import Array
 
 LIMITS_DEG = (90.0, 100.0, 80.0)  # base, middle and end joint of a finger
@@ -36,11 +37,11 @@ def _hand(**digits: tuple[_Joint, float, float]) -> Array:
 POSES: dict[str, Array] = {
     "rest": _hand(),
     "fist": _hand(
-        thumb=((29.0, 24.0, -45.0), 46.0, 18.0),
+        thumb=((31.0, 23.0, -45.0), 47.0, 8.0),
         index=((73.0, -3.0, 0.0), 100.0, 50.0),
         middle=((77.0, 0.0, 0.0), 100.0, 50.0),
         ring=((80.0, -1.0, 0.0), 100.0, 48.0),
-        little=((81.0, 0.0, 0.0), 92.0, 42.0),
+        little=((81.0, -3.0, 0.0), 92.0, 44.0),
     ),
     "pinch": _hand(
         thumb=((23.0, 4.0, -28.0), 15.0, 17.0),
@@ -81,7 +82,7 @@ def one_joint_sweep() -> Iterator[tuple[str, Array]]:
 
 
 def one_finger_sweep() -> Iterator[tuple[str, Array]]:
-    """Every finger closed alone, its three joints together, to 9/10 of their limits and to the limits."""
+    """Every finger closed alone, its three joints together, in steps up to their limits."""
     for finger, name in enumerate(FINGERS[1:], start=1):
         for share in (1 / 3, 2 / 3, 0.9, 1.0):
             angles = np.zeros((N_MANO_JOINTS - 1, 3))
@@ -161,8 +162,8 @@ def gates(model: HandModel) -> list[Gate]:
     rows = [
         Gate("smallest triangle angle", f"{angle:.1f} deg", ">= 15", angle >= 15),
         Gate("shortest edge", f"{edge:.2f} mm", ">= 1.5", edge >= 1.5),
-        Gate("hand length", f"{length:.1f} mm", "187.2 +- 3", abs(length - 187.2) < 3),
-        Gate("hand breadth", f"{breadth:.1f} mm", "83.3 +- 3", abs(breadth - 83.3) < 3),
+        _near("hand length", length, anthropometry.HAND_LENGTH_MM, 11.7),
+        _near("hand breadth", breadth, anthropometry.HAND_BREADTH_MM, 6.5),
         Gate("closed volume", f"{volume:.0f} cm3", "250 to 450", 250 < volume < 450),
         Gate(
             "most weights on a vertex",
@@ -217,6 +218,12 @@ def fingertip_on_palm(model: HandModel, pairs: np.ndarray) -> np.ndarray:
     palm = (carrier == 0)[model.faces].any(axis=1)
     one, two = pairs[:, 0], pairs[:, 1]
     return np.asarray((end[one] & palm[two]) | (end[two] & palm[one]), dtype=bool)
+
+
+def _near(name: str, value_mm: float, mean_mm: float, sd_mm: float) -> Gate:
+    """Within half a standard deviation of the population's mean (ANSUR2, both sexes mixed)."""
+    need = f"{mean_mm:.1f} +- {sd_mm / 2:.1f}"
+    return Gate(name, f"{value_mm:.1f} mm", need, abs(value_mm - mean_mm) <= sd_mm / 2)
 
 
 def _cut_gate(name: str, cuts: dict[str, int]) -> Gate:

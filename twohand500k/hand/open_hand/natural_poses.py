@@ -1,7 +1,9 @@
-"""A natural mean pose and the directions natural poses vary in, for `hands_mean`, `hands_components`.
+"""A natural mean pose, and the directions in which natural poses vary: `hands_mean` and
+`hands_components`.
 
-Poses are drawn from a small model of how fingers move together: a common closing, each finger's own,
-the end joint following the middle one at two thirds (Lin, Wu, Huang 2000), the thumb opposing.
+Poses are drawn from a small model of how fingers move together: a common closing, each finger's
+own, the end joint following the middle one at two thirds (J. Lin, Y. Wu, T. Huang, Modeling the
+constraints of human hand motion, 2000), the thumb opposing. The amounts are ours.
 """
 
 import numpy as np

@@ -15,14 +15,17 @@ from twohand500k.hand.rotations import Array
 # Where the wrist joint lies. Off the origin, as MANO's is, so that code which forgets
 # "wrist = J0 + transl" shows.
 WRIST = np.array([95.0, 6.0, 6.0])
-# The side of the thumb's nail, made orthogonal to the thumb; physics_assets/anatomy.toml has the same.
+# The side of the thumb's nail, made orthogonal to the thumb, as physics_assets/anatomy.toml has it.
 THUMB_DORSAL = np.array([1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
 class Digit:
-    """One straight ray. base, the three joints' first; axes distal, dorsal, radial (unit, right-handed
-    as dorsal x distal = radial); knots (4,): arc length of the three joints and of the tip, mm."""
+    """One straight ray: thumb or finger with its own frame.
+
+    base (3,): its first joint. distal, dorsal, radial (3,): unit axes, radial = dorsal x distal;
+    flexion is a positive turn about radial. knots (4,): arc length of joints and tip, mm.
+    """
 
     name: str
     base: Array

@@ -1,7 +1,7 @@
 """Which joint carries which vertex, and which vertices tell where a joint is.
 
-Weights come from ramps along each digit. A ramp is at least 2 r tan(theta_max / 2) wide on the palmar
-side, r the palmar depth there, because a narrower one folds the crease inside out at theta_max.
+Weights come from ramps along each digit. A ramp is at least 2 r tan(theta_max / 2) wide on the
+palmar side, r the palmar depth there: a narrower one folds the crease inside out at theta_max.
 """
 
 import numpy as np
@@ -13,10 +13,10 @@ from twohand500k.hand.open_hand.topology import Mesh
 from twohand500k.hand.rotations import Array
 
 MOST_WEIGHTS = 4
-# Flexion the creases are made for: base, middle, end joint of a finger; thumb CMC, MCP, IP. Degrees.
+# Flexion the creases are made for, degrees: base, middle, end joint; the thumb's CMC, MCP, IP.
 FINGER_FLEXION_DEG = (112.0, 112.0, 100.0)
 THUMB_FLEXION_DEG = (60.0, 88.0, 105.0)
-DIFFUSION_STEPS = 3
+DIFFUSION_STEPS, THUMB_DIFFUSION_STEPS = 3, 7
 DORSAL_SHARE = 0.55  # width of a ramp on the dorsal side relative to the palmar side
 
 
@@ -74,6 +74,11 @@ def skin_weights(skin: Skin, mesh: Mesh) -> Array:
     near[edges[:, 0], edges[:, 1]] = near[edges[:, 1], edges[:, 0]] = 1.0
     near /= near.sum(axis=1, keepdims=True)
     for _ in range(DIFFUSION_STEPS):
+        weights = weights + softness[:, None] * (near @ weights - weights)
+    # The thumb swings its web and the thenar further than a finger does: more of it there.
+    fingers = weights[:, 1 : MANO_CHAINS[0][0]].sum(axis=1)
+    softness = np.where(fingers < 0.1, softness, 0.0)
+    for _ in range(THUMB_DIFFUSION_STEPS):
         weights = weights + softness[:, None] * (near @ weights - weights)
     return keep_largest(weights)
 

@@ -136,7 +136,7 @@ class Skin:
     def __call__(self, p: Array) -> Array:
         palm = self.palm(p)
         joined = [
-            smooth_min(palm, ray(p), 18.0 if finger == 0 else 9.0)
+            smooth_min(palm, ray(p), 18.0 if finger == 0 else 8.0)
             for finger, ray in enumerate(self.digit_rays)
         ]
         return np.minimum.reduce(joined)
@@ -157,7 +157,7 @@ class Skin:
         return p
 
     def cast(self, origin: Array, direction: Array, reach: float) -> Array:
-        """First way out (..., 3) from inside points along unit directions, by marching and bisection."""
+        """First way out (..., 3) from inside points along unit directions, within `reach` mm."""
         ts = np.linspace(0.0, reach, 121)
         values = self(origin[..., None, :] + ts[:, None] * direction[..., None, :])
         outside = values > 0
@@ -229,9 +229,9 @@ def _palm(skeleton: Skeleton) -> list[tuple[Field, float]]:
     axis /= length
     dorsal = up - (up @ axis) * axis
     dorsal /= np.linalg.norm(dorsal)
-    parts.append((ellipsoid(heel + 0.35 * (little - heel) + np.array([0.0, -3.0, -2.0]),
+    parts.append((ellipsoid(heel + 0.35 * (little - heel) + np.array([0.0, -3.0, 0.0]),
                             np.stack([axis, dorsal, np.cross(dorsal, axis)]),
-                            np.array([0.54 * length, 12.5, 13.0])), 12.0))  # fmt: skip
+                            np.array([0.54 * length, 12.5, 12.0])), 12.0))  # fmt: skip
     # Thenar eminence: between the thumb's metacarpal and the palm.
     thumb = skeleton.digits[0]
     mcp = thumb.at(thumb.knots[1])

@@ -8,6 +8,7 @@ alone makes 1538.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.spatial import Delaunay, cKDTree
@@ -25,8 +26,11 @@ _SPREAD = 6.4  # mm between a joint's own ring and its neighbours
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """vertices (778, 3) mm; faces (1538, 3) outward; wrist_loop (16,); digit (778,) in FINGERS order or
-    -1 for the palm; arc (778,) mm along that digit (NaN on the palm)."""
+    """The finished mesh.
+
+    vertices (778, 3) mm; faces (1538, 3) outward; wrist_loop (16,) ids; digit (778,) in FINGERS
+    order, -1 on the palm; arc (778,) mm along that digit, NaN on the palm.
+    """
 
     vertices: Array
     faces: np.ndarray
@@ -53,15 +57,17 @@ def _ring_lengths(digit: Digit) -> list[float]:
 
 
 def _ring_angles(digit: Digit) -> Array:
-    """Angles of a ring's points about the digit; the outline seen from above runs between the points
-    9 and 0 and between 4 and 5, point 2 is the most dorsal."""
-    step = 2 * np.pi / SIDES_OF_RING
-    angles = step * (np.arange(SIDES_OF_RING) + 0.5)
+    """Angles of a ring's points about the digit, point 2 the most dorsal.
+
+    The outline seen from above runs between the points 9 and 0 and between 4 and 5.
+    """
+    turn = (np.arange(SIDES_OF_RING) + 0.5) / SIDES_OF_RING
+    angles = np.asarray(2 * np.pi * turn, dtype=np.float64)
     if digit.name != "thumb":
         return angles
     # The thumb is rolled: turn its rings so that the outline from above still runs there.
     sideways = np.cross(np.array([0.0, 1.0, 0.0]), digit.distal)
-    return angles + np.arctan2(sideways @ digit.dorsal, sideways @ digit.radial)
+    return angles + float(np.arctan2(sideways @ digit.dorsal, sideways @ digit.radial))
 
 
 def _cast_ring(skin: Skin, digit: Digit, s: float, angles: Array) -> Array:
@@ -83,7 +89,7 @@ def _dome(skin: Skin, digit: Digit, angles: Array) -> Array:
 def _tube_faces(rings: list[np.ndarray], five: np.ndarray, apex: int) -> list[tuple[int, int, int]]:
     faces = []
     n = SIDES_OF_RING
-    for near, far in zip(rings, rings[1:], strict=False):
+    for near, far in pairwise(rings):
         for k in range(n):
             a0, a1, b0, b1 = near[k], near[(k + 1) % n], far[k], far[(k + 1) % n]
             if k % 2 == 0:
@@ -138,7 +144,7 @@ def _inside(polygon: Array, points: Array) -> np.ndarray:
 
 
 def _edge_length(skeleton: Skeleton, points: Array) -> Array:
-    """Wanted edge length (N,) mm: fine about the webs and knuckles, coarse in the flat of the hand."""
+    """Wanted edge length (N,) mm: fine about the webs and knuckles, coarse in the flat."""
     nearest = np.full(len(points), np.inf)
     for finger in (1, 2, 3, 4):
         digit = skeleton.digits[finger]
@@ -222,7 +228,6 @@ def build_mesh(skin: Skin) -> Mesh:
     roots: list[np.ndarray] = []
     apexes: list[int] = []
     fives: list[np.ndarray] = []
-    last_rings: list[np.ndarray] = []
     for finger, digit in enumerate(skin.skeleton.digits):
         angles = _ring_angles(digit)
         rings = [add(_cast_ring(skin, digit, s, angles), finger, s) for s in _ring_lengths(digit)]
@@ -231,7 +236,6 @@ def build_mesh(skin: Skin) -> Mesh:
         apex = int(add(dome[5], finger, digit.knots[3])[0])
         faces += _tube_faces(rings, five, apex)
         roots.append(rings[0])
-        last_rings.append(rings[-1])
         fives.append(five)
         apexes.append(apex)
 
@@ -311,8 +315,7 @@ def build_mesh(skin: Skin) -> Mesh:
     vertices, mesh_faces = _relax(skin, vertices, mesh_faces, free, digit_index)
     if len(vertices) != N_VERTICES or len(mesh_faces) != N_FACES:
         raise ValueError(f"{len(vertices)} vertices and {len(mesh_faces)} faces")
-    return _number(vertices, mesh_faces, loop, digit_index, np.array(arc_of), apexes, fives, last_rings,
-                   skin)  # fmt: skip
+    return _number(skin, vertices, mesh_faces, loop, digit_index, np.array(arc_of), apexes, fives)
 
 
 def _drop(skin: Skin, start: Array, sign: int) -> Array:
@@ -390,6 +393,7 @@ def _flip(v: Array, faces: np.ndarray, free: np.ndarray) -> np.ndarray:
             for k in range(3):
                 i, j = int(t[k]), int(t[(k + 1) % 3])
                 by_edge.setdefault((min(i, j), max(i, j)), []).append((f, k))
+        angles = _corner_angles(v, faces)
         touched: set[int] = set()
         edges = set(by_edge)
         changed = 0
@@ -404,7 +408,7 @@ def _flip(v: Array, faces: np.ndarray, free: np.ndarray) -> np.ndarray:
                 continue
             if (min(p, q), max(p, q)) in edges:
                 continue
-            if _angle(v, p, i, j) + _angle(v, q, i, j) <= np.pi + 0.02:
+            if angles[f, (kf + 2) % 3] + angles[g, (kg + 2) % 3] <= np.pi + 0.02:
                 continue
             a0, b0 = int(faces[f][kf]), int(faces[f][(kf + 1) % 3])
             one, two = (p, a0, q), (q, b0, p)
@@ -420,9 +424,12 @@ def _flip(v: Array, faces: np.ndarray, free: np.ndarray) -> np.ndarray:
     return faces
 
 
-def _angle(v: Array, at: int, i: int, j: int) -> float:
-    a0, b0 = v[i] - v[at], v[j] - v[at]
-    return float(np.arctan2(np.linalg.norm(np.cross(a0, b0)), a0 @ b0))
+def _corner_angles(v: Array, faces: np.ndarray) -> Array:
+    """Angle (F, 3) at every corner, radians."""
+    to_next = v[np.roll(faces, -1, axis=1)] - v[faces]
+    to_last = v[np.roll(faces, 1, axis=1)] - v[faces]
+    cross = np.linalg.norm(np.cross(to_next, to_last), axis=-1)
+    return np.asarray(np.arctan2(cross, np.sum(to_next * to_last, axis=-1)))
 
 
 def _normal(v: Array, t: "np.ndarray | tuple[int, int, int]") -> Array:
@@ -431,9 +438,15 @@ def _normal(v: Array, t: "np.ndarray | tuple[int, int, int]") -> Array:
 
 
 def _number(
-    v: Array, faces: np.ndarray, loop: np.ndarray, digit: np.ndarray, arc: Array,
-    apexes: list[int], fives: list[np.ndarray], last: list[np.ndarray], skin: Skin,
-) -> Mesh:  # fmt: skip
+    skin: Skin,
+    v: Array,
+    faces: np.ndarray,
+    loop: np.ndarray,
+    digit: np.ndarray,
+    arc: Array,
+    apexes: list[int],
+    fives: list[np.ndarray],
+) -> Mesh:
     """Renumber so that every package's tip ids lie on the fingertips they name."""
     if np.sum(v[faces[:, 0]] * np.cross(v[faces[:, 1]], v[faces[:, 2]])) < 0:
         faces = faces[:, ::-1]
