@@ -59,10 +59,8 @@ def main() -> None:
     shaped = model.with_shape(rng.normal(size=10))
     pose = anatomy.pose_from_angles(angles, rng.normal(size=(n, 3)) * 2)
     truth = shaped.with_pose(pose, rng.normal(size=(n, 3)) * 0.3).joints
-    print(
     header = ("noise mm", "sigma mm", "threads", "hands/s", "iterations", "worst mm")
     print("{:<10}{:>9}{:>9}{:>10}{:>12}{:>10}".format(*header))
-    )
     for noise, sigma in ((0.0, 1e-5), (0.0, 1e-3), (2e-3, 2e-3)):
         points = truth + rng.normal(size=truth.shape) * noise
         for threads in (1, 2):
