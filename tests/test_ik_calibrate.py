@@ -1,6 +1,8 @@
 """Calibration: the subject's shape, the markers' places and the noise, from synthetic takes."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from twohand500k.hand import load_hands
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.ik.calibrate import calibrate, choose_frames, first_guess
 from twohand500k.ik.solver import Settings, solve
-from twohand500k.sources import Landmark, Take, Unit
+from twohand500k.sources import Landmark, Take, Unit, read_takes
 
 JOINTS = tuple(Landmark(name, joint) for joint, name in enumerate(JOINT_NAMES))
 # SIG18's layout: three markers a finger, none at the DIP, three on the back of the hand.
@@ -202,3 +204,23 @@ def test_carriers_are_the_landmarks_own(hands):
     attachments = first_guess(moved, hands.right)
     assert attachments.carrier.tolist() == [*MANO_CARRIER[:-1], 8]
     assert attachments.tip[-1] == -1 and attachments.tip[-5] == 3
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("recording", "median", "p95"),
+    [("leap_csv/three-claps.csv", 1.6e-3, 3.5e-3), ("mocap_bvh/cup1", 1.0e-3, 11e-3)],
+)
+def test_real_takes(hands, recording, median, p95):
+    """Every frame is fitted, and shapes stay human where a rig is not this model's."""
+    root = Path(os.environ.get("TWOHAND_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not (root / recording).exists():
+        pytest.skip(f"no recording {root / recording}; set TWOHAND_REAL_DATA")
+    take = read_takes([root / recording])[0].rows(slice(None, None, 4))
+    calibration = calibrate(take, hands)
+    assert np.abs(calibration.betas).max() < 4.5
+    for side in range(2):
+        solution = _fit(take, calibration, hands, side)
+        assert solution.solved.all()
+        assert np.nanmedian(solution.residual) < median
+        assert np.nanquantile(solution.residual, 0.95) < p95

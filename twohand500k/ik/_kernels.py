@@ -25,7 +25,7 @@ CONVERGED, NOT_CONVERGED, TOO_FEW_POINTS = 0, 1, 2
 # The blocks as places in conventions.FINGERS.
 FINGER_OF_BLOCK = (1, 2, 4, 3, 0)
 
-_INITIAL_DAMPING = 1e-4
+_INITIAL_DAMPING = 1e-6
 _COST_TOLERANCE = 1e-4  # in squared sigmas: statistically nothing
 _COST_TOLERANCE_RELATIVE = 1e-8
 _MIN_SPREAD = 5e-3  # m: points closer to a line than this leave a rotation about it open
@@ -780,9 +780,9 @@ def _descend(rig, goal, target, start, spare, system):
             if moved < cost:
                 state, trial = trial, state
                 cost = moved
-                damping = max(damping * 0.1, 1e-9)
+                damping = max(damping * 0.1, 1e-12)
                 break
-            damping = max(damping * 10.0, 1e-6)
+            damping = max(damping * 10.0, 1e-8)
             if damping > 1e8:
                 status = CONVERGED  # no step, however short, goes down any more
             if status == CONVERGED:
