@@ -119,7 +119,7 @@ def test_markers_are_placed(hands):
     off[-3:] += rng.normal(size=(3, 3)) * [0.02, 0.0, 0.02]
     flip = np.array([-1.0, 1.0, 1.0])
     take = _take(
-        hands, betas, landmarks=MARKERS, offsets=(guess + off, (guess + off) * flip), noise=0.5e-3
+        hands, betas, 40, MARKERS, offsets=(guess + off, (guess + off) * flip), noise=0.5e-3
     )
     calibration = calibrate(take, hands)
     joints, error = [], []

@@ -130,7 +130,7 @@ def test_one_shape_for_each_hand(hands):
 
 
 def test_as_good_a_minimum_as_scipy_finds_from_the_truth(hands):
-    shaped, angles, points = _draw(hands.right, 6, seed=9)
+    shaped, angles, points = _draw(hands.right, 3, seed=9)
     points += np.random.default_rng(5).normal(size=points.shape) * 2e-3
     settings = Settings(sigma_point=2e-3)
     solution = solve(points, shaped, settings=settings)
@@ -147,7 +147,7 @@ def test_as_good_a_minimum_as_scipy_finds_from_the_truth(hands):
         point = (posed.joints - target) / settings.sigma_point
         return np.concatenate([point.ravel(), limit.ravel(), prior.residual(theta).ravel()])
 
-    for hand in range(6):
+    for hand in range(3):
         start = np.concatenate(
             [solution.pose[hand, 0], solution.transl[hand], angles[hand].ravel()]
         )
@@ -175,8 +175,8 @@ def test_a_finger_bent_back_shows_its_excess(hands, joint):
     points += np.random.default_rng(6).normal(size=points.shape) * 1e-3
     solution = solve(points, shaped, settings=Settings(sigma_point=1e-3))
     measured = np.degrees(solution.limit_excess[:, row, FLEXION])
-    assert np.median(measured) > 34
-    assert (measured > 22).mean() > 0.95
+    assert np.median(measured) > 30
+    assert (measured > 20).mean() > 0.95
 
 
 def test_noise_does_not_use_the_slack_of_the_limits(hands):
