@@ -77,7 +77,7 @@ DEPTH_MM: Final[dict[str, tuple[float, float]]] = {
 # GREINER: height of the webs above the wrist crease, from the thumb's to the little finger's.
 WEB_MM: Final = tuple(_LENGTH_RATIO * height for height in (69.1, 110.4, 109.9, 96.6))
 
-# Knuckles (MCP) and the thumb's carpometacarpal joint, from the wrist joint: distal, dorsal, radial.
+# Knuckles and the thumb's carpometacarpal joint, from the wrist joint: distal, dorsal, radial.
 # Distal: HAND_LENGTH less BURYANOV's middle finger gives 94 for the middle one; the others by their
 # metacarpals (BURYANOV 68.1, 64.6, 58.0, 53.7, each from its own carpal bone). Radial: HAND_BREADTH
 # less the flesh beside the outer knuckles, shared out as the fingers' breadths. Dorsal: OURS, the
@@ -113,10 +113,14 @@ SD_PALM_BREADTH: Final = 0.049
 SD_FINGERS, SD_PALM_LENGTH = 0.0311, 0.0224
 # Finger breadth 6.5 % (NIOSH); OURS: what size leaves, at r = 0.6. The palm's depth likewise.
 SD_GIRTH, SD_THICKNESS = 0.052, 0.06
-# Length of one digit: thumb 6.2, index 5.8, ring 5.7, little 6.8 % (NIOSH); OURS: what the other
-# coefficients leave, at r = 0.75 to 0.8.
-SD_THUMB, SD_INDEX, SD_RING, SD_LITTLE = 0.043, 0.035, 0.035, 0.043
-# Single phalanges vary by 9 to 13 % (BURYANOV), far more than whole digits: OURS, half of that.
-SD_FIRST_PHALANX, SD_LAST_PHALANX = 0.045, 0.06
+# Length of one digit: thumb 6.2, little 6.8 % (NIOSH); OURS: what the other coefficients leave, at
+# r = 0.75. Index against ring: their ratio varies by about 3.3 % (the 2D:4D ratio; a figure quoted
+# everywhere, source not checked), half to each.
+SD_THUMB, SD_LITTLE, SD_INDEX, SD_RING = 0.043, 0.043, 0.0165, 0.0165
+# Single bones vary by 7 to 14 % (BURYANOV: thumb's metacarpal 8.5, its phalanges 9.9 and 7.4, the
+# index finger's 12.4, 11.2 and 14.3), far more than whole digits. OURS: how much of that is
+# contrast within a digit; the signs keep the digit's length.
+SD_THUMB_METACARPAL, SD_THUMB_FIRST, SD_THUMB_LAST = 0.03, 0.07, 0.05
+SD_FIRST_PHALANX, SD_MIDDLE_PHALANX, SD_LAST_PHALANX = 0.015, 0.055, 0.075
 # OURS: slope of the knuckle row; no figure found.
 SD_KNUCKLE_SLOPE: Final = 0.06

@@ -19,10 +19,10 @@ BETA_NAMES = (
     "palm breadth",
     "thickness",
     "thumb length",
-    "index length",
-    "ring length",
+    "index length against ring length",
+    "thumb's first phalanx against its neighbours",
     "little length",
-    "first phalanges against last",
+    "first and middle phalanges against last",
     "slope of the knuckle row",
 )
 
@@ -75,12 +75,16 @@ def _maps(skeleton: Skeleton, beta: int) -> Array:
                 maps[joint] += a.SD_GIRTH * (np.eye(3) - np.outer(digit.distal, digit.distal))
     elif beta == 4:
         stretch(0, (a.SD_THUMB,) * 3)
-    elif beta in (5, 6, 7):
-        finger, factor = {5: (1, a.SD_INDEX), 6: (3, a.SD_RING), 7: (4, a.SD_LITTLE)}[beta]
-        stretch(finger, (factor,) * 3)
+    elif beta == 5:
+        stretch(1, (a.SD_INDEX,) * 3)
+        stretch(3, (-a.SD_RING,) * 3)
+    elif beta == 6:
+        stretch(0, (-a.SD_THUMB_METACARPAL, a.SD_THUMB_FIRST, -a.SD_THUMB_LAST))
+    elif beta == 7:
+        stretch(4, (a.SD_LITTLE,) * 3)
     elif beta == 8:
         for f in fingers:
-            stretch(f, (a.SD_FIRST_PHALANX, -0.3 * a.SD_FIRST_PHALANX, -a.SD_LAST_PHALANX))
+            stretch(f, (a.SD_FIRST_PHALANX, a.SD_MIDDLE_PHALANX, -a.SD_LAST_PHALANX))
     else:
         # The little finger's knuckle towards the wrist, the index finger's away from it.
         maps[0] += -a.SD_KNUCKLE_SLOPE * np.outer(x, z)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from matplotlib.path import Path
 from scipy.spatial import Delaunay, cKDTree
 
 from twohand500k.conventions import FINGERS, N_FACES, N_VERTICES, TIP_SETS, WRIST_LOOP
@@ -110,12 +111,17 @@ def _outline(skin: Skin, start: Array, outward: Array) -> Array:
     us = np.linspace(-40.0, 28.0, 69)
     xz = start + ts[:, None] * outward
     p = np.stack(np.broadcast_arrays(xz[:, None, 0], us[None], xz[:, None, 1]), axis=-1)
-    value = skin(p)
-    outside = np.nonzero(value.min(axis=1) > 0)[0]
-    if len(outside) == 0 or outside[0] == 0:
-        raise ValueError(f"no outline from {start} along {outward}")
-    last = int(outside[0]) - 1
-    return p[last, int(np.argmin(value[last]))]
+    before = None
+    for block in np.array_split(p, 4):  # most outlines are met early
+        value = skin(block)
+        for points, values in zip(block, value, strict=True):
+            deepest = int(np.argmin(values))
+            if values[deepest] > 0:
+                if before is None:
+                    raise ValueError(f"the outline from {start} along {outward} starts outside")
+                return np.asarray(before)
+            before = points[deepest]
+    raise ValueError(f"no outline from {start} along {outward}")
 
 
 def _resample(points: Array, count: int) -> Array:
@@ -138,8 +144,6 @@ def _border(skin: Skin, start: Array, stop: Array, count: int) -> Array:
 
 
 def _inside(polygon: Array, points: Array) -> np.ndarray:
-    from matplotlib.path import Path
-
     return Path(polygon).contains_points(points)
 
 
