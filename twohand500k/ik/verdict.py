@@ -93,11 +93,12 @@ class Thresholds:
     visible_bend: float = float(np.radians(25))
     # Difference of costs (log odds) that decides between two explanations.
     margin: float = 10.0
-    # A joint this far past its limit, rad, is bent backwards ...
+    # A joint this far past its limit, rad, is bent backwards, whatever the noise: so the line is
+    # drawn below it, by so many standard deviations of the angle and by no less than that, rad, ...
     bent: float = float(np.radians(45))
-    # ... less so many standard deviations of the angle, so that noise does not hide it, but never
-    # less than so many above the limit, so that noise alone does not get there.
     bent_slack: float = 4.0
+    bent_slack_least: float = float(np.radians(10))
+    # ... and never so low that noise alone gets there: so many standard deviations past the limit.
     bent_noise: float = 3.2
 
 
@@ -451,7 +452,8 @@ class _Hands:
         fit = self.fit(self.solve(rows, wide))
         sigma = fit.solution.angle_sigma
         limits = self.limits
-        bent_at = np.maximum(limits.bent - limits.bent_slack * sigma, limits.bent_noise * sigma)
+        slack = np.maximum(limits.bent_slack * sigma, limits.bent_slack_least)
+        bent_at = np.maximum(limits.bent - slack, limits.bent_noise * sigma)
         return _Free(**vars(fit), rows=rows, bent_at=bent_at)
 
     def both_sides(self, rows: Array, free: _Free) -> _Sides:
