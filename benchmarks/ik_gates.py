@@ -146,8 +146,8 @@ def main() -> None:
             verdicts = verdicts_on(mirror_points(points), shaped, worse, rng)
             print(row(f"mirrored (flat), noise {worse * 1e3:.0f} mm", verdicts, Reason.MIRRORED))
         per = max(args.poses // 10, 1)
-        for axis, degrees in ((FLEXION, 45), (FLEXION, 60), (FLEXION, 90), (FLEXION, 20),
-                              (ABDUCTION, 45)):  # fmt: skip
+        cases = [(FLEXION, d) for d in (45, 60, 90, 40, 30, 20)] + [(ABDUCTION, 45)]
+        for axis, degrees in cases:
             shaped, points, names = bent_hands(hands, rng, anatomy, per, degrees, axis)
             verdicts = verdicts_on(points, shaped, noise, rng)
             word = "flexion" if axis == FLEXION else "abduction"
