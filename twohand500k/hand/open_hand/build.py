@@ -18,6 +18,7 @@ from twohand500k.hand.open_hand.skeleton import rest_skeleton
 from twohand500k.hand.open_hand.skinning import joint_regressor, skin_weights
 from twohand500k.hand.open_hand.surface import Skin
 from twohand500k.hand.open_hand.topology import build_mesh
+from twohand500k.hand.rotations import Array
 
 _MM = 1e-3
 _DECIMALS = 9  # a nanometre: the file packs better and does not hang on a processor's last bit
@@ -28,7 +29,7 @@ def generate() -> HandModel:
     skeleton = rest_skeleton()
     skin = Skin(skeleton)
     mesh = build_mesh(skin)
-    weights = np.round(skin_weights(skin, mesh), _DECIMALS)
+    weights = _rounded_shares(skin_weights(skin, mesh))
     shapes = shape_space(skeleton, mesh.vertices, weights)
     model = HandModel(
         side="right",
@@ -51,3 +52,13 @@ def generate() -> HandModel:
         hands_mean=np.round(mean, _DECIMALS),
         hands_components=components,
     )
+
+
+def _rounded_shares(weights: Array) -> Array:
+    """Weights rounded, the largest of each row taking up what is missing from 1."""
+    rounded = np.round(weights, _DECIMALS)
+    rows = np.arange(len(rounded))
+    largest = rounded.argmax(axis=1)
+    rounded[rows, largest] = 0.0
+    rounded[rows, largest] = 1.0 - rounded.sum(axis=1)
+    return rounded

@@ -35,7 +35,7 @@ def natural_poses(anatomy: Anatomy, count: int = _COUNT) -> Array:
         angles[:, chain[1], FLEXION] = relaxed[1] + middle
         angles[:, chain[2], FLEXION] = relaxed[2] + 2 / 3 * middle + 5 * rng.normal(size=count)
         fan = (1.0, 0.1, -0.8, -1.6)[f]
-        angles[:, chain[0], ABDUCTION] = fan * 4 * spread + 2.0 * rng.normal(size=count)
+        angles[:, chain[0], ABDUCTION] = fan * (1.0 + 2.5 * spread) + rng.normal(size=count)
     oppose = rng.normal(size=count)
     for k, joint in enumerate(_THUMB):
         angles[:, joint, FLEXION] = _RELAXED_THUMB_DEG[k] + (6, 10, 18)[k] * (

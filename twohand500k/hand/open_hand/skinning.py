@@ -179,5 +179,5 @@ def joint_regressor(
         miss = float(np.abs(matrix @ row - target).max())
         if miss > 1e-6:
             raise ValueError(f"joint {joint} cannot follow the shape: {miss:.2e}")
-        regressor[joint, near] = row
+        regressor[joint, near] = row / row.sum()
     return regressor
