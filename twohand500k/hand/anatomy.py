@@ -22,7 +22,6 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,12 +144,7 @@ def _frames(model: HandModel, thumb_dorsal_right: Array) -> Array:
 @cache
 def _table() -> dict[str, Any]:
     """physics_assets/anatomy.toml, checked: every joint, every angle, zero inside."""
-    try:
-        text = (
-            resources.files("twohand500k.physics_assets").joinpath("anatomy.toml").read_text("utf8")
-        )
-    except ModuleNotFoundError:  # a source tree that was not installed keeps the folder at its root
-        text = (Path(__file__).parents[2] / "physics_assets" / "anatomy.toml").read_text("utf8")
+    text = resources.files("twohand500k.physics_assets").joinpath("anatomy.toml").read_text("utf8")
     table = tomllib.loads(text)
     for name in MANO_JOINT_NAMES[1:]:
         for angle in ANGLE_NAMES:

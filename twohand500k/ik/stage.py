@@ -142,8 +142,10 @@ class BuildStage:
         stem = quote(f"{take.source}/{take.name}", safe="/ !#$&'()+,;=@[]{}")
         ids = np.array([f"{stem}/{frame:06d}" for frame in take.frames])
         ok = np.stack([fit.verdicts.ok if fit else np.zeros(len(ids), bool) for fit in fits], 1)
-        kept = ok.any(axis=1) if self.one_hand else (ok | ~take.sides).all(axis=1)
-        rejects = tuple(_reject(str(ids[row]), take, fits, row) for row in np.flatnonzero(~kept))
+        recorded = ok[:, take.sides]
+        kept: Array = np.asarray(recorded.any(1) if self.one_hand else recorded.all(1))
+        refused = np.flatnonzero(~kept).tolist()
+        rejects = tuple(_reject(str(ids[row]), take, fits, row) for row in refused)
         samples = _samples(take, ids, fits, ok, kept) if kept.any() else None
         return UnitResult(samples, rejects, n_in=len(ids), stats=_stats(fits, kept))
 
@@ -194,11 +196,11 @@ def _fit_side(stage: BuildStage, chunk: TakeChunk, side: int) -> _SideFit | None
 def _sha256(calibration: Calibration) -> str:
     """Hash of everything in a calibration that the fit of a frame depends on."""
     digest = hashlib.sha256()
-    for array in (calibration.betas, calibration.sigma):
+    arrays: list[Array] = [calibration.betas, calibration.sigma]
+    for sits in calibration.attachments:
+        arrays += [sits.carrier, sits.tip, sits.offset, sits.weight]
+    for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
-    for attachments in calibration.attachments:
-        for array in (attachments.carrier, attachments.tip, attachments.offset, attachments.weight):
-            digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
