@@ -28,8 +28,8 @@ TAKES = {
 
 def build(inputs: list[Path], out: Path, workers: int) -> tuple[dict, float]:
     """Run the command; returns its JSON report and the seconds it took."""
-    command = [sys.executable, "-m", "twohand500k.cli", "build", "--source", "mocap", "--json", "-q"]
-    command += ["--workers", str(workers), "--out", str(out)]
+    command = [sys.executable, "-m", "twohand500k.cli", "build", "--source", "mocap", "--json"]
+    command += ["-q", "--workers", str(workers), "--out", str(out)]
     for path in inputs:
         command += ["--input", str(path)]
     began = time.perf_counter()

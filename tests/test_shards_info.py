@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from shards_fixture import build
-from twohand500k.cli.info import info
 
+from twohand500k.cli.info import info
 from twohand500k.errors import DataError
 from twohand500k.shards import Dataset
 

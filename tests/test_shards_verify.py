@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from shards_fixture import build, synthetic_hands
-from twohand500k.cli import verify as verify_module
 
+from twohand500k.cli import verify as verify_module
 from twohand500k.errors import DataError
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.shards.files import json_bytes

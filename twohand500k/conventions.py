@@ -28,7 +28,7 @@ JOINT_PARENTS: Final = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15,
 # MANO's 16 kinematic joints keep MANO's order: little comes before ring, the thumb last.
 MANO_JOINT_NAMES: Final = (
     "wrist",
-    *(f"{finger}{k}" for finger in ("index", "middle", "little", "ring", "thumb") for k in (1, 2, 3)),
+    *(f"{name}{k}" for name in ("index", "middle", "little", "ring", "thumb") for k in (1, 2, 3)),
 )
 N_MANO_JOINTS: Final = 16
 MANO_PARENTS: Final = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)

@@ -1,4 +1,4 @@
-"""How many cores this process may use: what a cluster's scheduler allows, not what the machine has."""
+"""How many cores this process may use: what the scheduler allows, not what the machine has."""
 
 import os
 

@@ -1,5 +1,5 @@
-"""The one exception a person is meant to read. Everything else that raises is a fault of the code."""
+"""The one exception a person is meant to read. Whatever else raises is a fault of the code."""
 
 
 class DataError(Exception):
-    """The data failed: the message says what, where it looked and what would work. Exit status 1."""
+    """The data failed: the message says what, where it looked, what would work. Exit status 1."""
