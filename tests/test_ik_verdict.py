@@ -16,6 +16,7 @@ from twohand500k.hand.rotations import mirror_points
 from twohand500k.ik.attachments import Attachments
 from twohand500k.ik.hypotheses import DistanceCheck, nearest_unit, shape_from_distances
 from twohand500k.ik.solver import Settings, solve
+from twohand500k.ik.stage import BuildStage, plan_take
 from twohand500k.ik.verdict import Reason, Verdicts, judge, screen, vote_on_side
 from twohand500k.sources.take import Landmark, Take, Unit
 
@@ -320,6 +321,39 @@ def test_the_take_decides_its_side() -> None:
     left = vote_on_side(take_of(one_subject(60, seed=17, model=LEFT), 1), 1, LEFT)
     assert left.decision == "declared"
     assert vote_on_side(take_of(np.full((5, 21, 3), np.nan), 0), 0, RIGHT).decision == "undecided"
+
+
+def test_fingers_counted_from_the_other_side_are_not_called_mirrored() -> None:
+    order = [*range(5), *range(17, 21), *range(13, 17), *range(9, 13), *range(5, 9)]
+    vote = vote_on_side(take_of(one_subject(60, seed=20)[:, order], 0), 0, RIGHT)
+    assert vote.mirrored == 0 and vote.reordered == 60
+    with pytest.raises(DataError, match="little, ring, middle, index; correct the order"):
+        vote.require_declared("made")
+
+
+def test_calibration_on_a_bad_take_does_not_hide_its_fault() -> None:
+    """The whole build of a take in which every hand has the fault, or a good share of them."""
+
+    def built(points: np.ndarray) -> tuple[int, set[str]]:
+        (unit,) = plan_take(take_of(points, 0), HANDS, threads=1).units
+        result = BuildStage(HANDS)(unit)
+        kept = 0 if result.samples is None else len(result.samples.sample_id)
+        return kept, {reject.reason for reject in result.rejects}
+
+    good = one_subject(30, seed=21)
+    assert built(good) == (30, set())
+    assert built(1000 * good) == (0, {"wrong_units"})
+    assert built(good[:, RHD_ORDER]) == (0, {"tip_to_base"})
+    with pytest.raises(DataError, match="30 of 30 hands declared right fit only a left hand"):
+        built(mirror_points(good))
+    some = good.copy()
+    some[:10] = mirror_points(some[:10])
+    assert built(some) == (20, {"mirrored"})
+    rng = np.random.default_rng(22)
+    angles = natural_angles(rng, 30)
+    angles[:, 4, FLEXION] = ANATOMY.limits[4, FLEXION, 0] - np.radians(50)
+    bent = RIGHT.with_shape(rng.normal(size=10)).with_pose(ANATOMY.pose_from_angles(angles)).joints
+    assert built(bent + NOISE * rng.normal(size=bent.shape)) == (0, {"bent_backwards"})
 
 
 def test_published_fault_right_hands_fed_in_wrong_handed() -> None:

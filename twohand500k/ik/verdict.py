@@ -129,12 +129,18 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class SideVote:
-    """What the hands of a take say about their declared side, one vote each."""
+    """What the hands of a take say about their declared side, one vote each.
+
+    reordered: hands that fit neither side but one with its joints in another order, `order`, as a
+    hand does whose fingers are counted from the other side.
+    """
 
     side: Side
     declared: int
     mirrored: int
     undecided: int
+    reordered: int = 0
+    order: str = ""
 
     @property
     def decision(self) -> Literal["declared", "mirrored", "undecided"]:
@@ -144,11 +150,16 @@ class SideVote:
         return "declared" if self.declared > self.mirrored else "mirrored"
 
     def require_declared(self, take: str) -> None:
-        """Raise DataError if the take's hands are mostly of the other side."""
+        """Raise DataError if the take's hands are mostly of the other side, or in another order."""
+        total = self.declared + self.mirrored + self.reordered
+        if self.reordered > max(self.declared, self.mirrored):
+            raise DataError(
+                f"take {take}: {self.reordered} of {total} {self.side} hands fit only with "
+                f"{self.order}; correct the order of the joints in the joint map"
+            )
         if self.decision != "mirrored":
             return
         other = SIDES[1 - SIDES.index(self.side)]
-        total = self.declared + self.mirrored
         raise DataError(
             f"take {take}: {self.mirrored} of {total} hands declared {self.side} fit only a "
             f"{other} hand ({self.undecided} could be either); if both sides are affected, swap "
@@ -347,10 +358,28 @@ def vote_on_side(
     first = [_residual_in_sigmas(s, attachments, 1.0)[0] for s in both(limits.sigma_most)]
     # A coordinate's share of the distance, were there no unknowns: an upper bound of the noise.
     sigma = float(np.median(np.minimum(*first))) / np.sqrt(3.0)
-    given, mirror = both(min(max(sigma, limits.sigma_vote), limits.sigma_most))
+    sigma = min(max(sigma, limits.sigma_vote), limits.sigma_most)
+    given, mirror = both(sigma)
     margin = mirror.cost - given.cost
-    declared, mirrored = int((margin > limits.margin).sum()), int((margin < -limits.margin).sum())
-    return SideVote(model.side, declared, mirrored, len(good) - declared - mirrored)
+    declared = margin > limits.margin
+    mirrored = margin < -limits.margin
+    # Fingers counted from the other side look like a mirrored hand, but not as much as like one in
+    # the right order.
+    hands = replace(hands, settings=Settings(sigma_point=sigma))
+    lead = dict(zip(good.tolist(), -margin, strict=True))
+    orders = [
+        order.name
+        for row, order, gain in hands.other_orders(good[mirrored])
+        if gain > lead[row] + limits.margin
+    ]
+    return SideVote(
+        model.side,
+        declared=int(declared.sum()),
+        mirrored=int(mirrored.sum()) - len(orders),
+        undecided=int(np.logical_not(declared | mirrored).sum()),
+        reordered=len(orders),
+        order=max(sorted(set(orders)), key=orders.count, default=""),
+    )
 
 
 @dataclass(frozen=True, eq=False)
