@@ -243,6 +243,7 @@ class _Session:
         """(number, marker) of each unit as it is done."""
         if not todo:
             return
+        workers = min(workers, len(todo))
         if executor is not None:
             yield from self._collect(
                 {executor.submit(do_unit, self.stage, self._job(n)): n for n in todo}
@@ -264,7 +265,7 @@ class _Session:
     ) -> Generator[tuple[int, Marker], None, None]:
         others = set(multiprocessing.active_children())
         pool = ProcessPoolExecutor(
-            max_workers=min(workers, len(todo)),
+            max_workers=workers,
             mp_context=_process_context(self.stage),
             initializer=start_worker,
             initargs=(pickle.dumps(self.stage), max(1, available_cores() // workers)),
