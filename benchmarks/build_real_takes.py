@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from twohand500k.cores import available_cores
+
 TAKES = {
     "mocap_bvh/cup1": ["mocap_bvh/cup1"],
     "mocap_bvh/cyl_med3": ["mocap_bvh/cyl_med3"],
@@ -43,7 +45,7 @@ def build(inputs: list[Path], out: Path, workers: int) -> tuple[dict, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("TWOHAND_REAL_DATA"))
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int, default=available_cores())
     options = parser.parse_args()
     if options.data is None or not options.data.is_dir():
         raise SystemExit("name the folder of recordings with --data or $TWOHAND_REAL_DATA")
@@ -61,7 +63,7 @@ def main() -> None:
                     f"| {label} | {take['frames']:,} | {take['kept'] / take['frames']:.1%} "
                     f"| {1e3 * take['residual_median']:.2f} mm "
                     f"| {1e3 * take['residual_p95']:.2f} mm "
-                    f"| {take['limit_violation_share']:.1%} | |"
+                    f"| {take['past_limit_share']:.1%} | |"
                 )
             n_in = report["run"]["n_in"]
             rejected = report["run"]["rejected_per_reason"] or "none"

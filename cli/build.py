@@ -49,7 +49,7 @@ SOURCES = ("mocap",)
 @click.option("--every", type=click.IntRange(min=1), default=1, show_default=True,
               help="Keep every n-th frame.")  # fmt: skip
 @options.limit
-@click.option("--smooth", is_flag=True, help="Steady each hand over time (needs a frame rate).")
+@click.option("--smooth", is_flag=True, help="Steady each hand over time.")
 @click.option("--shape-per-side", is_flag=True, help="Calibrate right and left betas apart.")
 @click.option("--one-hand", is_flag=True, help="Keep frames of which only one hand is good.")
 @click.option("--shard-size", type=click.IntRange(min=1), default=4096, show_default=True,
@@ -88,7 +88,11 @@ def build(**given: Any) -> None:
         planned = plan_takes(takes, hands, build_options, log)
         units = sum(len(plan.units) for plan in planned)
         frames = sum(plan.take.n_frames for plan in planned)
-        click.echo(f"would fit {frames:,} frames of {len(planned)} takes in {units} work units")
+        plan = {"frames": frames, "takes": len(planned), "work_units": units}
+        if given["as_json"]:
+            click.echo(json.dumps(plan))
+        else:
+            click.echo(f"would fit {frames:,} frames of {len(planned)} takes in {units} work units")
         return
     report = build_takes(
         takes,
@@ -105,7 +109,7 @@ def build(**given: Any) -> None:
         for picture in _preview(hands, takes, given["out"], given["preview"]):
             log(f"fitted hands over the recording: {picture}")
     if given["as_json"]:
-        click.echo(json.dumps(_as_json(report), indent=1))
+        click.echo(json.dumps(_as_json(report), indent=1, allow_nan=False))
     else:
         click.echo(_table(report))
 
@@ -127,7 +131,7 @@ def _table(report: BuildReport) -> str:
     lines += [
         f"{take.name:{width}}  {take.frames:9,}  {take.kept / take.frames:7.1%}  "
         f"{1e3 * take.residual_median:12.2f} mm  {1e3 * take.residual_p95:5.2f} mm  "
-        f"{take.limit_violation_share:12.1%}"
+        f"{take.past_limit_share:12.1%}"
         for take in report.takes
     ]
     reasons = ", ".join(f"{reason} {n:,}" for reason, n in run.rejected_per_reason.items())
@@ -147,14 +151,16 @@ def _as_json(report: BuildReport) -> dict[str, Any]:
         "folder": str(report.run.folder),
         "stats": report.run.stats.to_json(),
     }
-    takes = [
-        {
-            k: None if isinstance(v, float) and math.isnan(v) else v
-            for k, v in dataclasses.asdict(t).items()
-        }
-        for t in report.takes
-    ]
-    return {"run": run, "takes": takes}
+    return _json_ready({"run": run, "takes": [dataclasses.asdict(t) for t in report.takes]})
+
+
+def _json_ready(value: Any) -> Any:
+    """NaN, which JSON does not have, as null; all the way down."""
+    if isinstance(value, dict):
+        return {key: _json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_ready(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _preview(hands: HandPair, takes: Sequence[Take], out: Path, count: int) -> list[Path]:
@@ -165,7 +171,7 @@ def _preview(hands: HandPair, takes: Sequence[Take], out: Path, count: int) -> l
     dataset = Dataset(out)
     name = dataset.array("take")
     joints, error = dataset.array("joints"), dataset.array("fit_error")
-    pictures = []
+    pictures: list[Path] = []
     for alike in _by_landmarks(takes):
         rows = np.flatnonzero(np.isin(name, list(alike)))
         chosen = rows[pick_moments(joints[rows], error[rows], count)]

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from fixtures_mocap import named, write_csv, write_trc
 
 from twohand500k.cli.main import main, twohand
 from twohand500k.conventions import N_BETAS
+from twohand500k.errors import DataError
 from twohand500k.hand import HandPair, load_hands
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from twohand500k.ik import build_takes
 from twohand500k.shards import Dataset
+from twohand500k.sources import read_takes
 
 FRAMES = 60
 
@@ -194,6 +198,30 @@ def test_a_full_disk_is_one_clear_line_and_resumes(
     assert _status(capsys, *arguments, "--out", tmp_path / "out")[0] == 0
     for path in (tmp_path / "whole").glob("*.h5"):
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+
+
+def test_json_of_a_one_handed_take_is_json(truth: dict[str, np.ndarray], tmp_path: Path) -> None:
+    np.save(tmp_path / "right.npy", truth["joints"][:, 0])
+    result = _build(tmp_path / "right.npy", tmp_path / "out", "--json")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    report = json.loads(result.stdout, parse_constant=refuse)
+    assert report["run"]["n_kept"] == FRAMES
+    assert report["takes"][0]["sigma"][1] is None
+    assert not Dataset(tmp_path / "out").array("present")[:, 1].any()
+
+
+def test_a_dataset_declares_the_frame_of_its_takes(
+    recording: Path, hands: HandPair, tmp_path: Path
+) -> None:
+    (take,) = read_takes([recording])
+    camera = replace(take, name="other", frame="camera")
+    build_takes([camera], hands, tmp_path / "camera", progress=False)
+    assert Dataset(tmp_path / "camera").conventions["frame"] == "camera"
+    with pytest.raises(DataError, match=r"camera, world"):
+        build_takes([take, camera], hands, tmp_path / "both", progress=False)
 
 
 def test_dry_run_writes_nothing(recording: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class Score:
 
     noise: input point to true joint, seen joints only. error: fitted joint to true joint, on the
     joints that were seen, and on those that were not. residual: fitted joint to input point, as the
-    dataset has it (root mean square over a hand).
+    dataset has it (mean over a hand).
     """
 
     frames: int

@@ -1,7 +1,7 @@
 """Inverse kinematics: takes in, MANO parameters with a verdict per hand out."""
 
 from twohand500k.ik.build import BuildOptions, BuildReport, TakeReport, build_takes, plan_takes
-from twohand500k.ik.calibrate import Calibration, calibrate
+from twohand500k.ik.calibrate import Calibration
 from twohand500k.ik.solver import Attachments, Settings, Solution, solve
 from twohand500k.ik.verdict import Reason, Verdicts, judge
 
@@ -16,7 +16,6 @@ __all__ = [
     "TakeReport",
     "Verdicts",
     "build_takes",
-    "calibrate",
     "judge",
     "plan_takes",
     "solve",

@@ -6,6 +6,7 @@ the pipeline can refuse to resume with other options.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from twohand500k.shards import Dataset
 from twohand500k.sources import Take
 
 Log = Callable[[str], None]
+# An angle so far outside its limits counts as past it in a summary, rad.
+_PAST = np.radians(5)
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,22 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class TakeReport:
-    """One take after the build: frames read and kept, distance of fit to recording per hand (m)."""
+    """One take after the build.
+
+    frames, kept: read and kept. residual_median, residual_p95: mean distance of a hand's fit from
+    its points, m. past_limit_share: hands with an angle 5 degrees or more past its limit. NaN where
+    nothing was kept. betas (2, 10), sigma (2,) m: the calibration; converged: whether it settled.
+    """
 
     name: str
     frames: int
     kept: int
     residual_median: float
     residual_p95: float
-    limit_violation_share: float
+    past_limit_share: float
     betas: Sequence[Sequence[float]]
     sigma: Sequence[float]
+    converged: bool
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,7 @@ def build_takes(
     declared: Mapping[str, Any] | None = None,
     seed: int = 0,
     workers: int = 1,
+    executor: Executor | None = None,
     progress: bool = True,
     log: Log = lambda line: None,
     command: str | None = None,
@@ -106,10 +116,18 @@ def build_takes(
     """Build a dataset of `takes` in `out`; an unfinished one is resumed.
 
     declared: what the reader was told (map, unit, side, subject), recorded and compared on resume.
-    log: told one line per take as it is planned. Raises DataError if the data or the disk fail, or
-    if nothing at all was kept.
+    workers, executor: as `pipeline.run` takes them. log: told one line per take as it is planned.
+
+    Raises DataError if the data or the disk fail, the takes stand in different frames of space, or
+    nothing at all was kept.
     """
     options = options or BuildOptions()
+    frames = sorted({take.frame for take in takes})
+    if len(frames) > 1:
+        raise DataError(
+            f"the takes stand in different frames of space ({', '.join(frames)}): a dataset has "
+            "one, build them apart"
+        )
     planned = plan_takes(takes, hands, options, log)
     summary = run(
         BuildStage(hands, smooth=options.smooth, one_hand=options.one_hand),
@@ -119,7 +137,9 @@ def build_takes(
         options=asdict(options) | dict(declared or {}),
         hands=hands,
         seed=seed,
+        frame=frames[0],
         workers=workers,
+        executor=executor,
         progress=progress,
         command=command,
     )
@@ -155,9 +175,10 @@ def _take_reports(dataset: Dataset, planned: Sequence[PlannedTake]) -> tuple[Tak
                 kept=kept.get(name, 0),
                 residual_median=float(np.median(fit)),
                 residual_p95=float(np.percentile(fit, 95)),
-                limit_violation_share=float((excess > np.radians(5)).mean()),
+                past_limit_share=float(np.where(np.isnan(excess), np.nan, excess > _PAST).mean()),
                 betas=plan.calibration.betas.round(3).tolist(),
                 sigma=plan.calibration.sigma.tolist(),
+                converged=plan.calibration.converged,
             )
         )
     return tuple(reports)
@@ -167,8 +188,13 @@ def _planned_line(plan: PlannedTake) -> str:
     take = plan.take
     seen = " and ".join(vote.side for vote in plan.votes if vote is not None)
     unit = f"{take.unit.name} ({take.unit.how})"
-    sigma_mm = 1e3 * float(np.nanmax(plan.calibration.sigma))
+    sigma = plan.calibration.sigma[np.isfinite(plan.calibration.sigma)]
+    if not len(sigma):
+        found = "no hand to calibrate on"
+    else:
+        found = f"noise {1e3 * sigma.max():.2f} mm"
+        found += "" if plan.calibration.converged else ", calibration did not settle"
     return (
         f"{take.name}: {take.n_frames:,} frames, {seen}, {len(take.landmarks)} landmarks, "
-        f"{unit}, noise {sigma_mm:.2f} mm"
+        f"{unit}, {found}"
     )

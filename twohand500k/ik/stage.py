@@ -160,6 +160,7 @@ class _SideFit:
     joints: Array
     fit_error: Array
     limit_violation: Array
+    converged: Array
     verdicts: Verdicts
     ambiguous: Array
 
@@ -187,6 +188,7 @@ def _fit_side(stage: BuildStage, chunk: TakeChunk, side: int) -> _SideFit | None
         joints=shaped.with_pose(solution.pose, solution.transl).joints,
         fit_error=_mean_residual(solution),
         limit_violation=solution.limit_excess.max(axis=(1, 2)),
+        converged=solution.converged,
         verdicts=verdicts,
         # Within a take the take decides: a single flat hand is in doubt only if the take is.
         ambiguous=verdicts.ambiguous & (vote.decision == "undecided"),
@@ -267,6 +269,9 @@ def _stats(fits: Sequence[_SideFit | None], kept: Array) -> Stats:
         counts={
             "hands": sum(len(fit.verdicts.reason) for fit in there),
             "hands_ok": sum(int(fit.verdicts.ok.sum()) for fit in there),
+            "hands_not_converged": sum(
+                int((~fit.converged & fit.verdicts.ok).sum()) for fit in there
+            ),
             "hands_side_ambiguous": sum(int(fit.ambiguous.sum()) for fit in there),
         },
         summaries={
