@@ -139,6 +139,20 @@ def test_killed_after_the_last_unit_only_the_end_is_left(
     assert dataset_bytes(tmp_path) == reference
 
 
+@pytest.mark.parametrize("lost", ["rejects.jsonl", "run.json"])
+def test_a_lost_record_of_a_finished_run_is_written_again(
+    tmp_path: Path, reference: dict[str, bytes], lost: str
+) -> None:
+    build(tmp_path)
+    counts = Dataset(tmp_path).run["counts"]
+    (tmp_path / lost).unlink()
+    summary = build(tmp_path)
+    assert summary.reused == 5 and not summary.was_finished
+    assert dataset_bytes(tmp_path) == reference
+    assert Dataset(tmp_path).run["counts"] == counts
+    assert all(f.passed for f in verify(tmp_path, synthetic_hands()))
+
+
 def test_a_damaged_or_lost_shard_is_made_again(
     tmp_path: Path, reference: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:

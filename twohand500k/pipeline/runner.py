@@ -110,7 +110,7 @@ def run(
     resume, default this process's own command line.
 
     An unfinished folder of the same plan is resumed; a finished one is checked against its hashes
-    and left alone, a damaged shard is made again.
+    and left alone, a damaged shard or a lost record (rejects, run) is made again.
 
     Raises DataError if the folder is something else, belongs to another plan (names the key, old
     and new value), is being written by another run, the disk refuses, a worker dies, two samples
@@ -157,6 +157,7 @@ class _Session:
         self, workers: int, executor: Executor | None, max_units_per_worker: int | None
     ) -> RunSummary:
         finished = (self.out / INDEX).exists()
+        whole = finished and (self.out / REJECTS).exists() and (self.out / RUN).exists()
         if (self.out / PLAN).exists():
             # A finished dataset of an older version is still this command's result.
             self.plan.check_same(self.out, whatever_version=finished)
@@ -170,7 +171,7 @@ class _Session:
             self.plan.write(self.out)
         todo = [number for number in range(len(self.units)) if number not in self.markers]
         reused = len(self.units) - len(todo)
-        if finished and not todo:
+        if whole and not todo:
             return self._summary(reused, was_finished=True)
         self.plan.check_same(self.out)
         # From here on the folder is not a finished dataset.
