@@ -114,6 +114,21 @@ def test_rows_across_shards_come_in_the_order_asked_for(tmp_path: Path) -> None:
         dataset.array("jionts")
 
 
+@pytest.mark.parametrize("make", [lambda n: make_samples(ids(n)), one_handed, repaired])
+def test_no_rows_are_no_samples_of_the_same_types(tmp_path: Path, make: "object") -> None:
+    whole = make(5)  # type: ignore[operator]
+    dataset = dataset_of(tmp_path, whole)
+    for rows in ([], np.zeros(5, dtype=bool), np.array([], dtype=np.int64)):
+        none = dataset.samples(rows)
+        assert len(none) == 0 and equal(none, whole.select([]))
+    for field in FIELDS:
+        if (kept := getattr(whole, field.attribute)) is not None:
+            empty = dataset.array(field.attribute, [])
+            assert empty.shape == (0, *kept.shape[1:]) and empty.dtype.kind == kept.dtype.kind
+            if field.kind not in ("text", "name"):
+                assert empty.dtype == dataset.array(field.attribute).dtype, field.path
+
+
 def test_select_and_concat_undo_each_other() -> None:
     whole = one_handed(10)
     parts = [whole.select(np.arange(10) < 4), whole.select([4, 5, 6, 7, 8, 9])]

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from twohand500k.errors import DataError
 from twohand500k.shards.files import REJECTS, RUN, read_json
 from twohand500k.shards.hdf5 import (
+    DISK_TYPE,
     Stored,
     arrays_sha256,
     decode,
@@ -29,7 +30,7 @@ from twohand500k.shards.hdf5 import (
 )
 from twohand500k.shards.index import Index, read_index
 from twohand500k.shards.samples import Reject, Samples
-from twohand500k.shards.schema import FIELD_BY_ATTRIBUTE, FIELDS, check_conventions
+from twohand500k.shards.schema import FIELD_BY_ATTRIBUTE, FIELD_BY_PATH, FIELDS, check_conventions
 
 
 class Dataset:
@@ -150,8 +151,8 @@ class Dataset:
             parts.append(self._read(int(number), path, slice(first, last))[rows - first])
             places.append(here)
         if not parts:
-            spec = next(s for s in FIELDS if s.path == path)
-            return np.empty((0, *spec.tail), dtype="<U1" if spec.kind in ("text", "name") else None)
+            spec = FIELD_BY_PATH[path]
+            return np.empty((0, *spec.tail), dtype=DISK_TYPE.get(spec.kind, "<U1"))
         gathered = np.concatenate(parts)
         out = np.empty_like(gathered)
         out[np.concatenate(places)] = gathered
