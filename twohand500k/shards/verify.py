@@ -41,7 +41,7 @@ LIMIT_TOLERANCE_RAD: Final = 1e-4
 
 # Wrist to middle fingertip along the bones; an infant's is about 0.1, the longest known 0.32.
 HAND_LENGTH_M: Final = (0.08, 0.33)
-# (dataset, smallest, largest, unit): of each number, or of each axis-angle vector's length.
+# (dataset, smallest, largest, unit): of each number; of mano/pose each axis-angle vector's length.
 _RANGES: Final = (
     ("mano/pose", 0.0, 2 * np.pi + 1e-4, "rad"),
     ("mano/betas", -20.0, 20.0, ""),
@@ -54,7 +54,6 @@ _RANGES: Final = (
     ("quality/contact_distance", 0.0, 100.0, "m"),
     ("quality/self_penetration_volume", 0.0, 1e-3, "m3"),
 )
-_AXIS_ANGLES: Final = ("mano/pose", "repair/pose_before")
 
 
 @dataclass(frozen=True)
@@ -223,7 +222,7 @@ def _check_ranges(stored: Mapping[str, Stored], file: str, report: _ShardReport)
         report.fault("ranges", Fault(what, file, "joints", int(row)))
     for path, low, high, unit in _RANGES:
         values = stored[path].array.astype(np.float64)
-        if path in _AXIS_ANGLES:
+        if path == "mano/pose":
             values = np.linalg.norm(values, axis=-1)
         values = values.reshape(len(values), -1)
         outside = (values < low) | (values > high)
