@@ -95,6 +95,8 @@ def plan_takes(
                 shard_size=options.shard_size,
             )
         log(_planned_line(plan))
+        if options.smooth and not np.isfinite(some.timestamps).all():
+            log(f"{take.name}: no times; smoothing takes the frames as evenly spaced")
         planned.append(plan)
     return tuple(planned)
 

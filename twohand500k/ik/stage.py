@@ -265,16 +265,13 @@ def _reject(sample_id: str, take: Take, fits: Sequence[_SideFit | None], row: in
 
 def _stats(fits: Sequence[_SideFit | None], kept: Array) -> Stats:
     there = [fit for fit in fits if fit is not None]
-    return Stats(
-        counts={
-            "hands": sum(len(fit.verdicts.reason) for fit in there),
-            "hands_ok": sum(int(fit.verdicts.ok.sum()) for fit in there),
-            "hands_not_converged": sum(
-                int((~fit.converged & fit.verdicts.ok).sum()) for fit in there
-            ),
-            "hands_side_ambiguous": sum(int(fit.ambiguous.sum()) for fit in there),
-        },
-        summaries={
-            "fit_error_m": sum((Summary.of(fit.fit_error[kept]) for fit in there), Summary())
-        },
-    )
+    counts = {
+        "hands": sum(len(fit.pose) for fit in there),
+        "hands_ok": sum(int(fit.verdicts.ok.sum()) for fit in there),
+        "hands_ok_not_converged": sum(
+            int((~fit.converged)[fit.verdicts.ok].sum()) for fit in there
+        ),
+        "hands_side_ambiguous": sum(int(fit.ambiguous.sum()) for fit in there),
+    }
+    errors = sum((Summary.of(fit.fit_error[kept]) for fit in there), Summary())
+    return Stats(counts=counts, summaries={"fit_error_m": errors})
