@@ -31,9 +31,9 @@ from shards_fixture import (
 )
 
 from twohand500k.errors import DataError
-from twohand500k.pipeline import Stats, Summary, UnitResult, rng_for, run, split_for
+from twohand500k.pipeline import RunSummary, Stats, Summary, UnitResult, rng_for, run, split_for
 from twohand500k.pipeline.lock import FolderLock
-from twohand500k.pipeline.provenance import git_revision
+from twohand500k.pipeline.provenance import git_revision, versions
 from twohand500k.shards import SPLITS, Dataset, Reject
 from twohand500k.shards.files import json_bytes
 from twohand500k.shards.verify import verify
@@ -212,6 +212,68 @@ def test_another_library_version_does_not_finish_a_run_but_may_look_at_a_finishe
     with pytest.raises(DataError, match=r"numpy = .*this command has '9\.9': finish it with"):
         build(tmp_path)
     assert (tmp_path / "index.json").exists()
+
+
+def calibrated(calibration: str, file: str = "ab" * 32) -> list[Rows]:
+    """Units as the build stage names their inputs: a take's file, and what was worked out of it."""
+    inputs = {"cup1: calibration": calibration, "cup1: take.c3d": file}
+    return [replace(unit, inputs=inputs) for unit in some_units(3)]
+
+
+def build_calibrated(out: Path, *args: str, **options: object) -> RunSummary:
+    return run(
+        DrawStage(), calibrated(*args), out,
+        **{  # type: ignore[arg-type]
+            "name": "build", "options": {}, "hands": synthetic_hands(), "progress": False,
+            **options,
+        },
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("newer", [VERSIONS, VERSIONS | {"code": "2"}])
+def test_a_calibration_that_came_out_differently_is_no_other_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, newer: dict[str, str]
+) -> None:
+    """Another processor (the same versions) or other code: finished is finished, begun is refused
+    for what it is."""
+    build_calibrated(tmp_path, "old")
+    before = dataset_bytes(tmp_path)
+    monkeypatch.setattr("twohand500k.pipeline.runner.versions", lambda: newer)
+    assert build_calibrated(tmp_path, "new").was_finished
+    (tmp_path / "index.json").unlink()
+    message = (
+        r"another version: code = '\(nothing\)', this command has '2'"
+        if newer != VERSIONS
+        else "calibration of 'cup1'.*came out differently.*other code, another library or another"
+    )
+    with pytest.raises(DataError, match=message) as raised:
+        build_calibrated(tmp_path, "new")
+    assert "the input" not in str(raised.value) and "\n" not in str(raised.value)
+    assert dataset_bytes(tmp_path) == {k: v for k, v in before.items() if k != "index.json"}
+    monkeypatch.setattr("twohand500k.pipeline.runner.versions", lambda: VERSIONS)
+    build_calibrated(tmp_path, "old")
+    assert dataset_bytes(tmp_path) == before
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_calibration_that_follows_a_change_is_not_blamed_for_it(
+    tmp_path: Path, finished: bool
+) -> None:
+    build_calibrated(tmp_path, "old")
+    if not finished:
+        (tmp_path / "index.json").unlink()
+    with pytest.raises(DataError, match=r"the input cup1: take\.c3d = 'abab.*has 'cdcd"):
+        build_calibrated(tmp_path, "new", "cd" * 32)
+    with pytest.raises(DataError, match="the convention hand_model_left_sha256"):
+        build_calibrated(tmp_path, "new", hands=synthetic_hands(seed=1))
+
+
+def test_a_lost_shard_of_another_calibration_is_not_made_again(tmp_path: Path) -> None:
+    build_calibrated(tmp_path, "old")
+    (tmp_path / "shard-00001.h5").unlink()
+    with pytest.raises(DataError, match="calibration of 'cup1'"):
+        build_calibrated(tmp_path, "new")
+    assert (tmp_path / "index.json").exists() and (tmp_path / "shard-00000.h5").exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -495,6 +557,10 @@ def test_git_revision_is_of_the_checkout_or_nothing(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(tmp_path / "lib")}, timeout=60,
     )  # fmt: skip
     assert ended.stdout.strip() == "None", ended.stderr
+
+
+def test_the_compiler_of_the_solver_is_among_the_versions() -> None:
+    assert {"numba", "llvmlite"} <= set(versions())
 
 
 def test_code_that_changed_is_another_version(tmp_path: Path) -> None:

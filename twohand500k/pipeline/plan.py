@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twohand500k.errors import DataError
 from twohand500k.pipeline.units import Unit
@@ -57,10 +57,16 @@ class Plan:
     def check_same(self, folder: Path, whatever_version: bool = False) -> None:
         """Compare with the plan in `folder`.
 
+        whatever_version: for a dataset that is only looked at, what computed it may differ, and
+        with it the inputs that are worked out of files (calibrations).
+
         Raises DataError naming the first thing that differs, old and new. Units computed by
         different library versions are not put into one dataset.
         """
         before, now = read_json(folder / PLAN), json.loads(json_bytes(self._as_json()))
+        files_before, worked_out_before = _by_origin(before.get("inputs", {}))
+        files, worked_out = _by_origin(now["inputs"])
+        before, now = before | {"inputs": files_before}, now | {"inputs": files}
         for key, what in _COMPARED.items():
             if key == "versions" and whatever_version:
                 continue
@@ -73,7 +79,7 @@ class Plan:
                 else "repeat the first command to resume it"
             )
             if isinstance(old, dict) and isinstance(new, dict):
-                key = next(k for k in sorted({*old, *new}) if old.get(k) != new.get(k))
+                key = _first_key(old, new)
                 old, new = old.get(key, "(nothing)"), new.get(key, "(nothing)")
             elif isinstance(old, list) and isinstance(new, list):
                 old, new = _first_difference(old, new)
@@ -81,6 +87,19 @@ class Plan:
                 f"{folder} was begun with {what} {key} = {old!r}, this command has {new!r}: "
                 f"{remedy}, or choose another --out"
             )
+        if worked_out != worked_out_before and not whatever_version:
+            name = _first_key(worked_out_before, worked_out)
+            old, new = (d.get(name, "(nothing)")[:12] for d in (worked_out_before, worked_out))
+            raise DataError(
+                f"{folder} was begun with another calibration of "
+                f"{name.removesuffix(_WORKED_OUT)!r} ({old}, now {new}): it came out differently "
+                "from the same files and options, so other code, another library or another "
+                "processor computed it; finish it where it was begun, or choose another --out"
+            )
+
+    def inputs_in(self, folder: Path) -> dict[str, str]:
+        """The inputs as the plan in `folder` has them: the hashes its markers were made with."""
+        return dict(read_json(folder / PLAN).get("inputs", {}))
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -107,12 +126,15 @@ _COMPARED = {
     "stage": "the",
     "options": "the option",
     "seed": "the",
+    "versions": "another version:",
     "inputs": "the input",
     "conventions": "the convention",
     "history": "the input dataset's",
-    "versions": "another version:",
     "unit_names": "other work units:",
 }
+# An input of this name is no file: a stage worked it out of the files before it cut them into
+# units. It follows every change above, so it is compared last.
+_WORKED_OUT: Final = ": calibration"
 
 
 def inputs_of(units: Sequence[Unit]) -> dict[str, str]:
@@ -123,6 +145,17 @@ def inputs_of(units: Sequence[Unit]) -> dict[str, str]:
             if inputs.setdefault(name, sha256) != sha256:
                 raise ValueError(f"the input name {name!r} stands for two different files")
     return dict(sorted(inputs.items()))
+
+
+def _by_origin(inputs: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Inputs that are files, and inputs that were worked out of them."""
+    worked_out = {name: sha for name, sha in inputs.items() if name.endswith(_WORKED_OUT)}
+    return {name: sha for name, sha in inputs.items() if name not in worked_out}, worked_out
+
+
+def _first_key(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The first key under which two mappings differ."""
+    return next(key for key in sorted({*old, *new}) if old.get(key) != new.get(key))
 
 
 def _first_difference(old: list[Any], new: list[Any]) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from twohand500k import __version__
 
 # Libraries whose version can change the arrays.
-_LIBRARIES = ("numpy", "scipy", "numba", "h5py", "trimesh", "manifold3d", "pybullet")
+_LIBRARIES = ("numpy", "scipy", "numba", "llvmlite", "h5py", "trimesh", "manifold3d", "pybullet")
 
 _PACKAGES = ("twohand500k", "twohand500k.physics_assets", "twohand500k.manifests")
 _CODE = (".py", ".toml", ".json", ".npz")

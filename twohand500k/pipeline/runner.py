@@ -197,15 +197,19 @@ class _Session:
     # Before
 
     def _markers_to_keep(self) -> dict[int, Marker]:
-        """Markers of units that are done: same configuration, same inputs, output unharmed."""
+        """Markers of units that are done: same configuration, same inputs, output unharmed.
+
+        The same as the folder's own plan, which `check_same` has let pass.
+        """
         keep = {}
         config = read_json(self.out / PLAN).get("config_sha256")
+        inputs = self.plan.inputs_in(self.out)
         for number, unit in enumerate(self.units):
             marker = read_marker(self.out, number)
             if (
                 marker is not None
                 and marker.config_sha256 == config
-                and marker.inputs_sha256 == inputs_sha256(unit)
+                and marker.inputs_sha256 == inputs_sha256(unit, inputs)
                 and marker.output_is_intact(self.out)
             ):
                 keep[number] = marker

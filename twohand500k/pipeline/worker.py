@@ -39,9 +39,11 @@ class Job:
     config_sha256: str
 
 
-def inputs_sha256(unit: Unit) -> str:
-    """Hash of what a unit reads, under its name."""
-    return sha256_of_json({"name": unit.name, "inputs": dict(unit.inputs)})
+def inputs_sha256(unit: Unit, as_planned: Mapping[str, str] | None = None) -> str:
+    """Hash of what a unit reads, under its name; of the hashes in `as_planned` where it has one."""
+    planned = as_planned or {}
+    inputs = {name: planned.get(name, sha256) for name, sha256 in unit.inputs.items()}
+    return sha256_of_json({"name": unit.name, "inputs": inputs})
 
 
 def note_path(folder: Path, number: int) -> Path:
