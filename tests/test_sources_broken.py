@@ -19,6 +19,7 @@ from fixtures_mocap import (
 from twohand500k.conventions import JOINT_NAMES
 from twohand500k.errors import DataError
 from twohand500k.sources import read_takes
+from twohand500k.sources.c3d import read_c3d
 
 N = 12
 
@@ -217,19 +218,74 @@ def test_takes_without_any_hand(tmp_path):
 
 
 class _Bomb:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, marker: Path):
+        self.marker = marker
+
     def __reduce__(self):
-        return (open, ("/tmp/twohand500k-pickle-ran", "w"))
+        return (open, (str(self.marker), "w"))
 
 
 def test_pickles_in_array_files_do_not_run(tmp_path):
-    marker = Path("/tmp/twohand500k-pickle-ran")
-    marker.unlink(missing_ok=True)
+    marker = tmp_path / "pickle-ran"
+    pickle.loads(pickle.dumps(_Bomb(marker))).close()
+    assert marker.exists()  # the bomb is live
+    marker.unlink()
     path = tmp_path / "right.npy"
-    np.save(path, np.array([_Bomb()], dtype=object), allow_pickle=True)
+    np.save(path, np.array([_Bomb(marker)], dtype=object), allow_pickle=True)
     refuse(path, "pickled objects")
-    path.write_bytes(pickle.dumps(_Bomb()))
+    path.write_bytes(pickle.dumps(_Bomb(marker)))
     refuse(path, "not a readable array file")
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("kind", ["bvh", "trc", "csv", "motive"])
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf \n\n"])
+def test_a_byte_order_mark_and_nothing_else(tmp_path, kind, mark):
+    path = make(tmp_path, kind)
+    path.write_bytes(mark)
+    refuse(path, f"holds no {path.suffix[1:].upper()} text .* export it again")
+
+
+def test_a_cell_longer_than_any_name(tmp_path):
+    path = make(tmp_path, "csv")
+    path.write_text("x" * 200_000 + path.read_text())
+    refuse(path, "line 1: .*cells")
+
+
+def test_units_and_frame_numbers_in_arrays(tmp_path):
+    joints, path = two_hands(3), tmp_path / "a.npz"
+    for unit in (np.array(["mm", "mm"]), np.array([], dtype=str)):
+        np.savez(path, joints=joints, unit=unit)
+        refuse(path, 'unit holds [02] values; give one, such as "mm"')
+    for last in (1e30, 2.0**53, np.inf, np.nan, 2.5):
+        np.savez(path, joints=joints, frames=np.array([0, 1, last]))
+        refuse(path, "is no whole number below 2")
+    np.savez(path, joints=joints, frames=np.array([0, 1, 2**63], dtype=np.uint64))
+    refuse(path, "is no whole number below 2")
+    np.savez(path, joints=joints, frames=np.array([0, 1, 2**53 - 1]))
+    assert read_takes(path)[0].frames.tolist() == [0, 1, 2**53 - 1]
+    np.savez(path, joints=joints, fps=np.inf)
+    refuse(path, "fps must be one positive number")
+
+
+def test_any_damaged_byte_of_a_c3d_header_is_a_data_error_at_most(tmp_path):
+    """Every byte of header and parameters: as 0, and as the types float and text."""
+    path = make(tmp_path, "c3d")
+    data = path.read_bytes()
+    start = (int.from_bytes(data[16:18], "little") - 1) * 512
+    refused: list[str] = []
+    for at in range(start):
+        for value in {0, 4, 0xFF} - {data[at]}:
+            path.write_bytes(data[:at] + bytes([value]) + data[at + 1 :])
+            try:
+                read_c3d(path)
+            except DataError as error:
+                refused.append(str(error))
+                assert str(path) in refused[-1] and "\n" not in refused[-1]
+    assert any("POINT:USED is" in line for line in refused)
+    assert any("POINT:RATE is" in line for line in refused)
 
 
 def test_inputs_that_are_not_there(tmp_path):

@@ -1,5 +1,8 @@
 """Every format, written from known joints and read back; the BVH reader against scipy."""
 
+import os
+from pathlib import Path
+
 import ezc3d
 import numpy as np
 import pytest
@@ -304,13 +307,83 @@ def test_pair_of_different_times_or_rates_is_refused(tmp_path):
         read_takes(tmp_path)
 
 
-def test_folder_of_several_takes_gets_distinct_names(tmp_path):
-    joints = two_hands(10)
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        np.save(tmp_path / folder / "clap.npy", joints)
-    takes = read_takes(tmp_path)
-    assert sorted(take.name for take in takes) == ["one-clap", "two-clap"]
+def names_of(*paths):
+    return [take.name for take in read_takes(list(paths))]
+
+
+def test_a_take_is_named_by_its_own_files_whatever_else_is_read(tmp_path):
+    """Sample ids and splits hang on the name: alone or beside others, it must be the same."""
+    joints = two_hands(5)
+    both = {
+        "q1/cupR.npy": "cupR",
+        "q2/take.npz": "take",
+        "q2/joints.npy": "joints",
+        "q1/right take 1.npy": "right take 1",
+        "q1/right-take-1.npy": "right-take-1",
+        "q3/手.npy": "手",
+        "q3/足.npy": "足",
+        "q3/e\u0301.npy": "\u00e9",
+    }
+    for file in both:
+        path = tmp_path / file
+        path.parent.mkdir(exist_ok=True)
+        np.savez(path, joints) if path.suffix == ".npz" else np.save(path, joints)
+    for side in SIDES:  # a pair of files whose names say the side and nothing else, and one more
+        for file in (f"q4/{side}Hand.npy", f"q4/山_{side}.npy", f"q5/{side}/clap.npy"):
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / file, joints[:, SIDES.index(side)])
+    pairs = {
+        "q4": ("q4/rightHand.npy", "q4/leftHand.npy"),
+        "山": ("q4/山_right.npy", "q4/山_left.npy"),
+        "clap": ("q5/right/clap.npy", "q5/left/clap.npy"),
+    }
+    for file, name in both.items():
+        assert names_of(tmp_path / file) == [name]
+    for name, files in pairs.items():
+        assert names_of(*(tmp_path / file for file in files)) == [name]
+    assert names_of(tmp_path / "q4/rightHand.npy") == ["q4-rightHand"]
+    assert sorted(names_of(tmp_path)) == sorted([*both.values(), *pairs])
+
+
+def test_two_takes_of_one_name_are_refused_by_both_their_files(tmp_path):
+    for file in ("q1/cupR.npy", "q2/cupR.npy"):
+        (tmp_path / file).parent.mkdir()
+        np.save(tmp_path / file, two_hands(5))
+    with pytest.raises(DataError) as error:
+        read_takes(tmp_path)
+    text = str(error.value)
+    assert str(tmp_path / "q1/cupR.npy") in text and str(tmp_path / "q2/cupR.npy") in text
+    assert "both would be the take 'cupR'" in text and "rename" in text and "build them" in text
+    assert "\n" not in text
+
+
+def test_a_file_given_twice_is_read_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("cup").mkdir()
+    for s, side in enumerate(SIDES):
+        np.save(f"cup/{side}.npy", two_hands(5)[:, s])
+    np.save("a.npy", two_hands(5))
+    Path("b.npy").symlink_to("a.npy")
+    assert names_of("a.npy", tmp_path / "a.npy", "./cup/../a.npy", "b.npy") == ["a"]
+    # The two hands belong together however their paths are written.
+    (take,) = read_takes(["cup/left.npy", tmp_path / "cup" / "right.npy", "cup"])
+    assert take.name == "cup" and take.sides.all() and len(take.files) == 2
+
+
+def test_three_files_of_which_no_two_are_the_pair(tmp_path):
+    for name in ("x_left", "x_right", "left_x"):
+        np.save(tmp_path / f"{name}.npy", two_hands(5)[:, 0])
+    with pytest.raises(DataError, match="which of them are one recording's two hands"):
+        read_takes(tmp_path)
+
+
+def test_a_file_name_that_is_no_text_is_refused(tmp_path):
+    for name in (b"a\nb.npy", b"a\xff.npy"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        np.save(path, two_hands(5))
+        with pytest.raises(DataError, match="rename the file") as error:
+            read_takes(path)
+        assert "\n" not in str(error.value)
 
 
 def test_rows_gives_chunks_that_share_memory(tmp_path):

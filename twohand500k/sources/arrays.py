@@ -45,7 +45,6 @@ def read_arrays(path: Path) -> NamedPoints:
     rate = _scalar(arrays, "fps", path)
     frames = check_frames(_vector(arrays, "frames", n_frames, path, np.arange(n_frames)), path)
     no_time = frames / rate if rate > 0 else np.full(n_frames, np.nan)
-    unit = arrays.get("unit", arrays.get("units"))
     return NamedPoints(
         path=path,
         format="array",
@@ -54,7 +53,7 @@ def read_arrays(path: Path) -> NamedPoints:
         frames=frames,
         timestamps=_vector(arrays, "timestamps", n_frames, path, no_time),
         rate=rate if rate > 0 else float("nan"),
-        unit=None if unit is None else str(np.asarray(unit).item()),
+        unit=_unit(arrays, path),
         file=file,
     )
 
@@ -115,11 +114,20 @@ def _names(arrays: dict[str, Array], n_joints: int, path: Path) -> tuple[str, ..
     return names
 
 
+def _unit(arrays: dict[str, Array], path: Path) -> str | None:
+    key = "unit" if "unit" in arrays else "units"
+    if key not in arrays:
+        return None
+    if arrays[key].size != 1:
+        raise DataError(f'{path}: {key} holds {arrays[key].size} values; give one, such as "mm"')
+    return str(arrays[key].item())
+
+
 def _scalar(arrays: dict[str, Array], key: str, path: Path) -> float:
     if key not in arrays:
         return 0.0
     value = np.asarray(arrays[key])
-    if value.size != 1 or value.dtype.kind not in "fiu" or not value.item() > 0:
+    if value.size != 1 or value.dtype.kind not in "fiu" or not 0 < value.item() < np.inf:
         raise DataError(f"{path}: {key} must be one positive number")
     return float(value.item())
 

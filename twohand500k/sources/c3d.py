@@ -6,6 +6,7 @@ cut file with fewer frames and hangs or crashes the interpreter on one or two of
 ones, and no such file may stop a build. Format: the C3D File Format User Guide, c3d.org.
 """
 
+import math
 import re
 import struct
 from dataclasses import dataclass
@@ -48,9 +49,9 @@ def read_c3d(path: Path) -> NamedPoints:
         raise DataError(f"{path}: none of its {layout.n_points} points has a label; label them")
     names = tuple(labels[i] for i in keep)
     check_unique(names, path)
-    rate = float(_first(parameters, "POINT:RATE", 0.0))
+    rate = _number(parameters, "POINT:RATE", 0.0, path)
     frames = np.arange(layout.n_frames, dtype=np.int64) + layout.first_frame
-    timed = np.isfinite(rate) and rate > 0
+    timed = rate > 0
     dropped = layout.n_points - len(keep)
     return NamedPoints(
         path=path,
@@ -60,15 +61,23 @@ def read_c3d(path: Path) -> NamedPoints:
         frames=frames,
         timestamps=(frames - frames[0]) / rate if timed else np.full(len(frames), np.nan),
         rate=rate if timed else float("nan"),
-        unit=str(_first(parameters, "POINT:UNITS", "")).strip() or None,
+        unit=str((*parameters.get("POINT:UNITS", ()), "")[0]).strip() or None,
         file=file,
         notes=(f"{dropped} unlabelled points dropped",) if dropped else (),
     )
 
 
-def _first(parameters: _Parameters, key: str, default: "str | float") -> "str | float":
+def _numbers(parameters: _Parameters, key: str, path: Path) -> tuple[float, ...]:
+    """The values of a parameter that must be finite numbers; () if it is not there."""
     values = parameters.get(key, ())
-    return values[0] if values else default
+    for value in values:
+        if isinstance(value, str) or not math.isfinite(value):
+            raise DataError(f"{path}: {key} is {value!r}, not a number; export it again")
+    return values
+
+
+def _number(parameters: _Parameters, key: str, default: float, path: Path) -> float:
+    return (*_numbers(parameters, key, path), default)[0]
 
 
 def _labels(parameters: _Parameters, path: Path) -> list[str]:
@@ -99,7 +108,7 @@ def _layout(data: bytes, path: Path) -> tuple[_Layout, _Parameters]:
     start = (struct.unpack(order + "H", data[16:18])[0] - 1) * _BLOCK
     scale = float(_floats(data[12:16], processor)[0])
     parameters = _read_parameters(data, section, start, processor, path)
-    used = int(_first(parameters, "POINT:USED", n_points))
+    used = int(_number(parameters, "POINT:USED", n_points, path))
     if used != n_points:
         raise DataError(
             f"{path}: its header says {n_points} points and POINT:USED says {used} (a broken "
@@ -108,13 +117,15 @@ def _layout(data: bytes, path: Path) -> tuple[_Layout, _Parameters]:
     n_frames = max(last - first + 1, 0)
     # 16 bits count no further than 65,535 frames; longer takes say so in the parameters.
     begin, end = (
-        sum((int(v) & 0xFFFF) << (16 * i) for i, v in enumerate(parameters.get(key, ())[:2]))
+        sum(
+            (int(v) & 0xFFFF) << (16 * i) for i, v in enumerate(_numbers(parameters, key, path)[:2])
+        )
         for key in ("TRIAL:ACTUAL_START_FIELD", "TRIAL:ACTUAL_END_FIELD")
     )
     if end >= begin > 0 and end - begin + 1 > n_frames:
         n_frames, first = end - begin + 1, begin
     elif last == 0xFFFF:
-        n_frames = max(n_frames, int(_first(parameters, "POINT:FRAMES", 0)) & 0xFFFF)
+        n_frames = max(n_frames, int(_number(parameters, "POINT:FRAMES", 0, path)) & 0xFFFF)
     if n_points == 0 or n_frames == 0:
         raise DataError(f"{path}: holds {n_points} points and {n_frames} frames; nothing to read")
     if not np.isfinite(scale) or scale == 0:

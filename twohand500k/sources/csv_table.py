@@ -56,8 +56,13 @@ def read_csv(path: Path) -> NamedPoints:
     return _plain(lines, path, file, cut_note(text))
 
 
-def _cells(line: str, separator: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
+def _cells(line: str, separator: str, path: Path, number: int) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: line {number}: no row of cells ({error}); export it again"
+        ) from None
 
 
 def _body(lines: list[str], start: int) -> list[str]:
@@ -69,13 +74,13 @@ def _body(lines: list[str], start: int) -> list[str]:
 
 
 def _motive(lines: list[str], path: Path, file: InputFile, notes: tuple[str, ...]) -> NamedPoints:
-    meta = _cells(lines[0], ",")
+    meta = _cells(lines[0], ",", path, 1)
     header = dict(zip(meta[::2], meta[1::2], strict=False))
     rows: dict[str, list[str]] = {}
     axis_row = -1
     before: list[str] = []
     for number, line in enumerate(lines[1:12], start=1):
-        cells = _cells(line, ",")
+        cells = _cells(line, ",", path, number + 1)
         if not any(cells):
             continue
         if cells[0].lower() == "frame":
@@ -167,7 +172,7 @@ def _plain(lines: list[str], path: Path, file: InputFile, notes: tuple[str, ...]
     if head == len(lines):
         raise DataError(f"{path}: has no header row; give columns named like right_index1_x")
     separator = max(",;\t", key=lines[head].count)
-    header = _cells(lines[head], separator)
+    header = _cells(lines[head], separator, path, head + 1)
     check_unique([name for name in header if name], path)
     axes: dict[str, dict[str, int]] = {}
     frame_column = time_column = -1

@@ -49,19 +49,26 @@ def read_bytes(path: Path) -> tuple[bytes, InputFile]:
 
 
 def decode(data: bytes, path: Path, what: str) -> str:
-    """Text of a UTF-8, UTF-16 (with a byte-order mark) or Latin-1 file; refuses binary files."""
+    """Text of a UTF-8, UTF-16 (byte-order mark) or Latin-1 file; refuses binary and blank ones."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         try:
-            return data.decode("utf-16")
+            text = data.decode("utf-16")
         except UnicodeDecodeError:
             raise DataError(f"{path}: broken UTF-16 text; save the {what} as UTF-8") from None
-    if b"\0" in data[:65536]:
+    elif b"\0" in data[:65536]:
         raise DataError(f"{path}: binary data where {what} text was expected; is the suffix right?")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # Latin-1 never fails; only names can hold non-ASCII letters, numbers are parsed strictly.
-        return data.decode("latin-1")
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            # Latin-1 never fails; only names can hold non-ASCII letters, numbers are parsed
+            # strictly.
+            text = data.decode("latin-1")
+    if not text.strip():
+        raise DataError(
+            f"{path}: holds no {what} text ({len(data)} bytes, all blank); export it again"
+        )
+    return text
 
 
 def parse_block(
@@ -146,9 +153,13 @@ def check_frames(frames: Array, path: Path) -> Array:
     """Frame numbers as int64, strictly increasing, or a DataError."""
     if not len(frames):
         raise DataError(f"{path}: holds no frames; give a recording with at least one")
-    bad = ~np.isfinite(frames) | (frames != np.round(frames))
+    # Above 2^53 a float64 no longer tells whole numbers apart, and int64 would overflow.
+    bad = ~(np.abs(frames) < 2**53) | (frames != np.round(frames))
     if bad.any():
-        raise DataError(f"{path}: frame number {frames[bad][0]} is not a whole number")
+        raise DataError(
+            f"{path}: frame number {frames[bad][0]:g} is no whole number below 2^53; number the "
+            "frames 0, 1, 2 …"
+        )
     step = np.diff(frames)
     if (step <= 0).any():
         where = int(np.flatnonzero(step <= 0)[0])

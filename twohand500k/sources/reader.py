@@ -6,6 +6,7 @@ assumed on the way stands in the take's notes; what cannot be known stops with o
 """
 
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +48,6 @@ _FARTHEST_IN_HAND_M = 0.5
 _FARTHEST_M = 100.0
 # A file found in a folder that names fewer points than this is no hand's, and is left out.
 _FEWEST_POINTS = 6
-_GENERIC_NAMES = {"", "hand", "hands", "take", "joints", "skeleton"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +111,13 @@ def read_takes(
             raise DataError(f"{path}: names too few points for a hand, and so do the others")
         raise DataError(f"{path}: holds no {side} hand; its names say the other side")
     notes = tuple(f"{path.name} beside it holds no hand and was left out" for path in handless)
-    return _with_distinct_names([replace(take, notes=take.notes + notes) for take in takes])
+    _refuse_twins(takes)
+    return [replace(take, notes=take.notes + notes) for take in takes]
 
 
 def _files(paths: Sequence[str | Path]) -> dict[Path, bool]:
-    """The files, and whether each was found in a folder rather than named."""
-    found: dict[Path, bool] = {}
+    """The files, each once, and whether it was found in a folder rather than named."""
+    found: dict[Path, tuple[Path, bool]] = {}
     if not paths:
         raise DataError("no input given; name a recording or a folder of recordings")
     for path in (Path(p) for p in paths):
@@ -126,7 +127,8 @@ def _files(paths: Sequence[str | Path]) -> dict[Path, bool]:
             )
             if not inside:
                 raise DataError(f"{path}: no recordings inside ({' '.join(_READERS)})")
-            found.update(dict.fromkeys(inside, True))
+            for file in inside:
+                found.setdefault(file.resolve(), (file, True))
         elif not path.exists():
             raise DataError(f"{path}: no such file or folder")
         elif path.suffix.lower() not in _READERS:
@@ -135,35 +137,41 @@ def _files(paths: Sequence[str | Path]) -> dict[Path, bool]:
                 f"{', '.join(_READERS)}"
             )
         else:
-            found[path] = False
-    return found
+            first, _ = found.get(path.resolve(), (path, False))
+            found[path.resolve()] = (first, False)
+    return dict(found.values())
 
 
 def _groups(files: list[Path]) -> list[list[Path]]:
     """Files of one recording together: a right and a left one whose names differ only in that."""
     groups: dict[tuple[str, str, str], list[Path]] = {}
     for path in files:
-        said = side_of(path.stem)
-        if said:
-            key = (str(path.parent), without_side(path.stem).lower(), path.suffix.lower())
-        elif side_of(path.parent.name):
-            folder = path.parent.parent / without_side(path.parent.name)
+        parent = path.parent.resolve()
+        if side_of(path.stem):
+            key = (str(parent), without_side(path.stem).lower(), path.suffix.lower())
+        elif side_of(parent.name):
+            folder = parent.parent / without_side(parent.name)
             key = (f"{folder}/", path.stem.lower(), path.suffix.lower())
         else:
-            key = (str(path), "", "")
+            key = (str(parent / path.name), "", "")
         groups.setdefault(key, []).append(path)
     out = []
     for group in groups.values():
         sides = [_file_side(path) for path in group]
         if sorted(sides) == sorted(SIDES):
             out.append([path for _, path in sorted(zip(sides, group, strict=True), reverse=True)])
+        elif set(sides) == set(SIDES):
+            names = ", ".join(map(str, group))
+            raise DataError(
+                f"{names}: which of them are one recording's two hands? Rename the rest"
+            )
         else:
             out += [[path] for path in group]
     return out
 
 
 def _file_side(path: Path) -> str:
-    return side_of(path.stem) or side_of(path.parent.name)
+    return side_of(path.stem) or side_of(path.parent.resolve().name)
 
 
 def _read_part(
@@ -389,28 +397,33 @@ def _wrist_notes(
 
 
 def _take_name(paths: list[Path]) -> str:
-    """The file's name without its side, or the folder's where that says nothing."""
-    path = paths[0]
-    name = without_side(path.stem) if len(paths) == 2 else path.stem
-    plain = re.sub(r"[^a-z]", "", without_side(path.stem).lower())
-    if plain in _GENERIC_NAMES:
-        folder = path.resolve().parent.name
-        name = folder if len(paths) == 2 else f"{folder}-{path.stem}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "take"
+    """A take's name, from its own files alone: sample ids and splits hang on it.
+
+    One file: its stem. Two: the stem without the side. Where a stem says nothing but the side
+    (leftHand.bvh), the folder's name stands in for it, or before it if there is one file.
+    """
+    path, pair = paths[0], len(paths) == 2
+    name = without_side(path.stem) if pair else path.stem
+    plain = re.sub(r"[\W_]", "", without_side(path.stem).lower())
+    if side_of(path.stem) and plain in ("", "hand", "hands"):
+        folder = path.parent.resolve().name
+        name = folder if pair else f"{folder}-{path.stem}"
+    name = unicodedata.normalize("NFC", name)  # macOS and Linux spell one accented name apart
+    if not name or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+        raise DataError(
+            f"{str(path)!r}: its name is no text a take can be called by; rename the file"
+        )
+    return name
 
 
-def _with_distinct_names(takes: list[Take]) -> list[Take]:
-    """Takes of one name get their folders' names before it until they differ."""
-    names = [take.name for take in takes]
-    folders = [list(Path(take.files[0].path).resolve().parent.parts[1:]) for take in takes]
-    while len(set(names)) < len(names):
-        twins = {name for name in names if names.count(name) > 1}
-        progress = False
-        for i, name in enumerate(names):
-            if name in twins and folders[i]:
-                names[i] = f"{folders[i].pop()}-{name}"
-                progress = True
-        if not progress:  # two files of one folder that differ in their suffix only
-            suffixes = [Path(take.files[0].path).suffix for take in takes]
-            names = [n + x.replace(".", "-") for n, x in zip(names, suffixes, strict=True)]
-    return [replace(take, name=name) for take, name in zip(takes, names, strict=True)]
+def _refuse_twins(takes: list[Take]) -> None:
+    """No two takes of one name: a name that told them apart would depend on what else is read."""
+    first: dict[str, Take] = {}
+    for take in takes:
+        twin = first.setdefault(take.name, take)
+        if twin is not take:
+            one, other = (" and ".join(f.path for f in t.files) for t in (twin, take))
+            raise DataError(
+                f"{one}; {other}: both would be the take {take.name!r}; rename the files of one of "
+                "the two, or build them apart"
+            )
