@@ -35,7 +35,7 @@ from twohand500k.pipeline import RunSummary, Stats, Summary, UnitResult, rng_for
 from twohand500k.pipeline.lock import FolderLock
 from twohand500k.pipeline.provenance import git_revision, versions
 from twohand500k.shards import SPLITS, Dataset, Reject
-from twohand500k.shards.files import json_bytes
+from twohand500k.shards.files import json_bytes, write_whole
 from twohand500k.shards.verify import verify
 
 HERE = Path(__file__).parent
@@ -417,6 +417,29 @@ def _full_from(call: int, out: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
             assert not list(out.rglob(".*.tmp"))
             return False
     return count < call
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("file/sub", "a part of the path is a file, not a folder; choose another --out"),
+        ("dangling", "a part of the path is a file, not a folder"),
+        ("n" * 300, "the name is too long; choose another --out"),
+    ],
+)
+def test_a_place_where_no_folder_can_be_is_one_line(
+    tmp_path: Path, place: str, message: str
+) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=message) as raised:
+        build(tmp_path / place)
+    assert "\n" not in str(raised.value) and "make room" not in str(raised.value)
+
+
+def test_a_folder_removed_under_a_run_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the folder is not there"):
+        write_whole(tmp_path / "gone" / "shard-00000.h5", b"x")
 
 
 def test_a_file_size_limit_is_one_line_and_resumes(

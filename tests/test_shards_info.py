@@ -1,6 +1,7 @@
 """`twohand info`: the numbers it prints are the dataset's."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,14 @@ def test_without_a_folder_it_tells_of_itself() -> None:
     listed = json.loads(CliRunner().invoke(info, ["--sources", "--json"]).output)["sources"]
     assert {"leap", "mixamo"} <= {source["name"] for source in listed}
     assert "leap: " in CliRunner().invoke(info, ["--sources"]).output
+
+
+def test_a_lost_shard_is_one_line(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copy / "shard-00003.h5").unlink()
+    raised = CliRunner().invoke(info, [str(copy)]).exception
+    assert isinstance(raised, DataError)
+    assert "shard-00003.h5 is missing" in str(raised) and "\n" not in str(raised)
 
 
 def test_misuse_and_wrong_folders(folder: Path, tmp_path: Path) -> None:

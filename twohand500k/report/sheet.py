@@ -4,14 +4,18 @@ In: (height, width, 3) uint8 tiles. Out: one (height, width, 3) uint8 sheet, or 
 with Pillow in the DejaVu Sans that matplotlib ships, so a sheet looks the same on every machine.
 """
 
+import contextlib
+import io
 import os
-import tempfile
+import uuid
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from twohand500k.errors import DataError
 
 _INK = (52, 56, 62)
 _QUIET = (120, 126, 134)
@@ -93,19 +97,34 @@ def save_png(path: "str | Path", image: np.ndarray, *, colours: int | None = Non
     """Write (H, W, 3 or 4) uint8 as PNG, whole or not at all. Returns the path.
 
     colours: reduce to a palette of so many colours (at most 256) for a smaller file.
+
+    Raises DataError when the disk refuses; a picture of that name is then as before.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(image)
     if colours is not None:
         picture = picture.convert("RGB").quantize(colours, dither=Image.Dither.FLOYDSTEINBERG)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    # Encoded in memory: whatever goes wrong from here on is the disk's doing.
+    png = io.BytesIO()
+    picture.save(png, format="PNG", optimize=True)
+    # Named as the temporaries of a dataset are, which a rerun clears away.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
-            picture.save(file, format="PNG", optimize=True)
-        os.chmod(temporary, 0o644)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(png.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        _discard(temporary)
+        raise DataError(f"cannot write the picture {path}: {error.strerror}") from error
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        _discard(temporary)
         raise
     return path
+
+
+def _discard(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()

@@ -4,10 +4,12 @@ Reads the small datasets of every shard, not the poses; nothing is checked (that
 """
 
 from collections import Counter
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from twohand500k.errors import DataError
 from twohand500k.shards.reader import Dataset
 
 # field, scale to the unit of its key
@@ -25,9 +27,11 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     """Counts per source, take, split and reason, quantiles of quality, conventions, history, size.
 
     Quality: {n, median, p95, p99, largest} of the values that are known; absent if none is.
+
+    Raises DataError if a file of the dataset is missing or cannot be read.
     """
     rejects = list(dataset.rejects())
-    size = sum((dataset.path / shard.file).stat().st_size for shard in dataset.index.shards)
+    size = sum(_size(dataset.path / shard.file) for shard in dataset.index.shards)
     present = dataset.array("present")
     quality = {}
     for key, (field, scale) in _QUALITY.items():
@@ -71,6 +75,19 @@ def describe(dataset: Dataset) -> dict[str, Any]:
             for key in ("command", "versions", "git_revision", "seed", "unit_seconds")
         },
     }
+
+
+def _size(path: Path) -> int:
+    """Bytes of a shard that the index lists."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} is missing, the index lists it: copy it again, or rerun the command that made "
+            "the dataset"
+        ) from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _counts(values: Any) -> dict[str, int]:

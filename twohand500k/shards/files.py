@@ -24,15 +24,25 @@ WORK: Final = ".work"
 PLAN: Final = f"{WORK}/plan.json"
 _TEMPORARY: Final = ".tmp"
 
-# The disk said no. Anything else from the operating system is not about room or rights.
+_MAKE_ROOM: Final = "make room, then run the same command again: it goes on where it stopped"
+_AGAIN: Final = "when that is mended, run the same command again: it goes on where it stopped"
+_ELSEWHERE: Final = "choose another --out"
+
+# The disk said no: what that means, and what would work. Anything else from the operating system
+# is not about room, rights or the place.
 _DISK_ERRORS: Final = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file is larger than the file system or its limit allows",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EIO: "the disk reports an input/output error",
+    errno.ENOSPC: ("the disk is full", _MAKE_ROOM),
+    errno.EDQUOT: ("the disk quota is used up", _MAKE_ROOM),
+    errno.EFBIG: ("the file is larger than the file system or its limit allows", _MAKE_ROOM),
+    errno.EROFS: ("the file system is read-only", _AGAIN),
+    errno.EACCES: ("permission denied", _AGAIN),
+    errno.EPERM: ("permission denied", _AGAIN),
+    errno.EIO: ("the disk reports an input/output error", _AGAIN),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", _ELSEWHERE),
+    # A link that leads nowhere is in the way of the folder to be made.
+    errno.EEXIST: ("a part of the path is a file, not a folder, or a broken link", _ELSEWHERE),
+    errno.ENAMETOOLONG: ("the name is too long", _ELSEWHERE),
+    errno.ENOENT: ("the folder is not there and cannot be made, or was removed", _ELSEWHERE),
 }
 
 
@@ -77,8 +87,8 @@ def read_json(path: Path) -> Any:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole, or not at all, whatever happens meanwhile.
 
-    Raises DataError when the disk refuses (full, quota, read-only): the file is then as before and
-    no temporary is left.
+    Raises DataError when the disk refuses (full, quota, read-only, no such folder): the file is
+    then as before and no temporary is left.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{_TEMPORARY}")
     try:
@@ -98,14 +108,12 @@ def disk_error(error: OSError, path: Path, size: int = 0) -> Exception:
     """The DataError for a refusal by the disk; any other OSError is returned as it is."""
     if error.errno not in _DISK_ERRORS:
         return error
-    try:
-        room = f", {shutil.disk_usage(path.parent).free:,} bytes are free there"
-    except OSError:
-        room = ""
-    return DataError(
-        f"cannot write {path} ({size:,} bytes): {_DISK_ERRORS[error.errno]}{room}; "
-        "make room, then run the same command again: it goes on where it stopped"
-    )
+    what, remedy = _DISK_ERRORS[error.errno]
+    if remedy is _MAKE_ROOM:
+        with contextlib.suppress(OSError):
+            what += f", {shutil.disk_usage(path.parent).free:,} bytes are free there"
+    much = f" ({size:,} bytes)" if size else ""
+    return DataError(f"cannot write {path}{much}: {what}; {remedy}")
 
 
 def remove_temporaries(folder: Path) -> int:
