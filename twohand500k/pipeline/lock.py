@@ -53,6 +53,15 @@ class FolderLock:
     ) -> None:
         self._stop.set()
         self._heart.join()
+        if fcntl is None:
+            # Windows does not remove an open file, and ours may be open in another process too:
+            # emptied, it keeps nobody out.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, 0)
+            os.close(self._file)
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+            return
         # Removed while still held: whoever opened it meanwhile sees that it is no longer there.
         with contextlib.suppress(OSError):
             self._path.unlink()
@@ -69,7 +78,8 @@ class FolderLock:
                     continue
                 self._refuse_if_alive_elsewhere(file)
                 os.ftruncate(file, 0)
-                os.pwrite(file, json.dumps(self._owner()).encode(), 0)
+                os.lseek(file, 0, os.SEEK_SET)
+                os.write(file, json.dumps(self._owner()).encode())
                 return file
             except BlockingIOError:
                 owner = self._read_owner(file)
@@ -91,7 +101,7 @@ class FolderLock:
             return False
 
     def _refuse_if_alive_elsewhere(self, file: int) -> None:
-        content = os.pread(file, 4096, 0)
+        content = _content(file)
         if not content:
             return
         with contextlib.suppress(ValueError, AttributeError):
@@ -116,7 +126,7 @@ class FolderLock:
     @staticmethod
     def _read_owner(file: int) -> str:
         try:
-            owner = json.loads(os.pread(file, 4096, 0))
+            owner = json.loads(_content(file))
             return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
         except (ValueError, KeyError, TypeError, OSError):
             return "process unknown"
@@ -125,3 +135,9 @@ class FolderLock:
         while not self._stop.wait(_HEARTBEAT_S):
             with contextlib.suppress(OSError):
                 os.utime(self._path)
+
+
+def _content(file: int) -> bytes:
+    """The lock file from its start; Windows has no pread."""
+    os.lseek(file, 0, os.SEEK_SET)
+    return os.read(file, 4096)
