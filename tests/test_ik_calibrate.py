@@ -218,6 +218,7 @@ def test_real_takes(hands, recording, median, p95):
         pytest.skip(f"no recording {root / recording}; set TWOHAND_REAL_DATA")
     take = read_takes([root / recording])[0].rows(slice(None, None, 4))
     calibration = calibrate(take, hands)
+    assert calibration.converged
     assert np.abs(calibration.betas).max() < 4.5
     for side in range(2):
         solution = _fit(take, calibration, hands, side)

@@ -14,7 +14,7 @@ mirrored into right ones throughout, as in the solver.
 """
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,15 @@ from twohand500k.sources.take import Landmark, Take
 # markers on skin repeat from frame to frame, and must not be trusted as if they averaged out.
 _FRAMES = 96
 _INDEPENDENT_FRAMES = 2
-_ITERATIONS = 20
+_ITERATIONS = 30
+# Which frames stand out and which landmarks misfit is settled in the 3rd and 4th iteration and kept
+# from then on: decided anew each time, the choice and the fit can chase each other for ever.
+_TRUST_FROM, _FREEZE = 3, 4
+# What counts as standing still: the length of a step of all shared unknowns in their own standard
+# deviations, and the change of the noise.
+_STILL = 0.02
+_MEMORY, _FAR = 4, 5.0
+_SIGMA_STILL = 0.02
 # m: how far a frame's mutual distances (root of summed squares) may lie beyond the take's spread.
 _STRANGE = 0.05
 # Sigmas of the shared unknowns: betas in standard deviations of the model's population; a marker's
@@ -235,8 +243,9 @@ class _Side:
     offset_sigma: Array
     sigma: float
     declared: Array
-    settled: bool = False
     place: int = 0
+    measured: float = _SIGMA_START
+    good: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @staticmethod
     def start(
@@ -286,39 +295,50 @@ class _Problem:
         start = N_BETAS * self._shape(side)
         return slice(start, start + N_BETAS)
 
+    def _columns(self, side: _Side) -> Ints:
+        """The shared unknowns that a side depends on: its betas, then its markers' offsets."""
+        betas, markers = self.betas_columns(side), 3 * len(side.markers)
+        return np.r_[betas.start : betas.stop, side.place : side.place + markers]
+
     def _shape(self, side: _Side) -> int:
         return self.sides.index(side) if self.shapes > 1 else 0
 
     def run(self) -> tuple[int, bool]:
         """Alternate until betas, offsets and noise stand still; iterations and whether they do."""
+        history: list[tuple[Array, Array]] = []
         for iteration in range(1, _ITERATIONS + 1):
             solutions = [self._poses(side, palm=iteration > 1) for side in self.sides]
             if iteration == 1:
                 for side, solution in zip(self.sides, solutions, strict=True):
                     _place_palm_markers(side, solution, self.betas_of(side))
             H, g = self._prior()
-            before = [side.sigma for side in self.sides]
-            for side in self.sides:
-                side.settled = iteration > 3
             for side, solution in zip(self.sides, solutions, strict=True):
-                self._add(side, solution, H, g)
+                if iteration <= _FREEZE:
+                    side.good = _usual(solution)
+                self._add(side, solution, H, g, trust=_TRUST_FROM <= iteration <= _FREEZE)
             if self.shapes == 1:
                 # One shape for two unlike hands must not settle on one of them and call the other
                 # noise: neither side's weight may run away from its sister's.
-                loudest = max(side.sigma for side in self.sides)
+                loudest = max(side.measured for side in self.sides)
                 for side in self.sides:
-                    side.sigma = max(side.sigma, _SIDES_ALIKE * loudest)
+                    side.measured = max(side.measured, _SIDES_ALIKE * loudest)
             self.covariance = np.asarray(np.linalg.inv(H), dtype=np.float64)
             step = -self.covariance @ g
-            self._apply(step)
-            still = np.abs(step[: self.shapes * N_BETAS]).max() < 1e-3
-            offsets = step[self.shapes * N_BETAS :]
-            still &= np.abs(offsets).max(initial=0.0) < 2e-5
-            still &= all(
-                abs(side.sigma - old) <= 0.02 * old
-                for side, old in zip(self.sides, before, strict=True)
-            )
-            if still and iteration > 4:
+            # Everything that is renewed: the shared unknowns, and the noise in logarithms.
+            old = np.log([side.sigma for side in self.sides])
+            change = np.concatenate([step, np.log([s.measured for s in self.sides]) - old])
+            # A step in the standard deviations of what is sought; the noise in its tolerance.
+            metric = np.zeros((len(change), len(change)))
+            metric[: self.size, : self.size] = np.linalg.cholesky(H).T
+            metric[self.size :, self.size :] = np.eye(len(old)) * (_STILL / _SIGMA_STILL)
+            if iteration > _FREEZE:
+                history.append((np.concatenate([self._unknowns(), old]), change))
+                still = np.linalg.norm(metric @ change) < _STILL
+                change = _accelerated(history[-_MEMORY:], metric)
+            self._apply(change[: self.size])
+            for side, log_sigma in zip(self.sides, old + change[self.size :], strict=True):
+                side.sigma = max(float(np.exp(log_sigma)), _SIGMA_LEAST)
+            if iteration > _FREEZE and still:
                 return iteration, True
         return _ITERATIONS, False
 
@@ -350,11 +370,10 @@ class _Problem:
             g[own] = stiffness * moved
         return H, g
 
-    def _add(self, side: _Side, solution: Solution, H: Array, g: Array) -> None:
+    def _add(self, side: _Side, solution: Solution, H: Array, g: Array, *, trust: bool) -> None:
         """Add a side's frames, poses eliminated, to the shared normal equations; renew sigma."""
         shaped = side.model.with_shape(self.betas_of(side))
-        rms = _rms(solution)
-        good = np.flatnonzero(solution.solved & (rms <= 2.5 * np.nanmedian(rms)))
+        good = side.good
         poses = solution.rows(good)
         R0 = matrix_from_axis_angle(poses.pose[:, 0])
         wrist = poses.transl + shaped.rest_joints[0]
@@ -370,45 +389,48 @@ class _Problem:
         threshold = _HUBER * np.sqrt(3.0)
         weight = weight * np.sqrt(np.minimum(1.0, threshold / np.maximum(size, 1e-12)))
 
-        shared = np.zeros((n, k, 3, self.size))
-        shared[..., self.betas_columns(side)] = dX_dbetas
+        own = self._columns(side)
+        shared = np.zeros((n, k, 3, len(own)))
+        shared[..., :N_BETAS] = dX_dbetas
         for place, landmark in enumerate(side.markers):
-            column = side.place + 3 * place
+            column = N_BETAS + 3 * place
             R = chain.R[:, side.attachments.carrier[landmark]]
             shared[:, landmark, :, column : column + 3] = R
         w = weight[..., None, None]
         Jp = (w * J).reshape(n, 3 * k, N_COORDINATES)
-        Js = (w * shared).reshape(n, 3 * k, self.size)
-        r = (weight[..., None] * residual).reshape(n, 3 * k)
+        Js = (w * shared).reshape(n, 3 * k, len(own))
+        r = (weight[..., None] * residual).reshape(n, 3 * k, 1)
 
-        data = np.einsum("nri,nrj->nij", Jp, Jp, optimize=True)
-        Hpp, gp = data + _angle_stiffness(side.anatomy, poses.angles), np.zeros((n, N_COORDINATES))
-        gp[:, 6:] = _angle_pull(side.anatomy, poses.angles)
-        gp += np.einsum("nri,nr->ni", Jp, r)
-        Hps = np.swapaxes(Jp, 1, 2) @ Js
+        Jp_T = np.swapaxes(Jp, 1, 2)
+        stiffness = _angle_stiffness(side.anatomy, poses.angles)
+        inverse = np.linalg.inv(Jp_T @ Jp + stiffness)
+        gp = Jp_T @ r
+        gp[:, 6:, 0] += _angle_pull(side.anatomy, poses.angles)
         # What the poses take up: H_ss - H_sp Hpp^-1 H_ps, and the same for the gradient.
-        solved = np.linalg.solve(Hpp, np.concatenate([Hps, gp[..., None], data], axis=-1))
-        reduced = np.einsum("nri,nrj->ij", Js, Js, optimize=True)
-        reduced -= np.einsum("nci,ncj->ij", Hps, solved[..., : self.size], optimize=True)
-        pull = np.einsum("nri,nr->i", Js, r) - np.einsum(
-            "nci,nc->i", Hps, solved[..., self.size], optimize=True
-        )
-        trust = min(1.0, _INDEPENDENT_FRAMES / n)
-        H += trust * reduced
-        g += trust * pull
+        Hps = Jp_T @ Js
+        taken = (inverse @ Hps).reshape(-1, len(own))
+        Js = Js.reshape(-1, len(own))
+        share = min(1.0, _INDEPENDENT_FRAMES / n)
+        H[np.ix_(own, own)] += share * (Js.T @ Js - Hps.reshape(-1, len(own)).T @ taken)
+        g[own] += share * (Js.T @ r.ravel() - taken.T @ gp.ravel())
 
-        # Degrees of freedom that the poses used up: trace of Hpp^-1 (Jp^T Jp).
-        used = np.trace(solved[..., self.size + 1 :], axis1=1, axis2=2).sum()
+        # Degrees of freedom that the poses used up: the trace of Hpp^-1 (Jp^T Jp).
+        used = n * N_COORDINATES - np.vdot(inverse, stiffness)
         freedom = max(3.0 * seen.sum() - used - self.size, 0.1 * 3.0 * seen.sum())
         plain = np.where(seen, side.attachments.weight, 0.0)
         # Huber again: beyond the threshold a point counts linearly, not with its square.
         square = np.minimum(size, threshold) * size * side.sigma**2
         square = np.where(plain > 0, square, 0.0)
-        if side.settled:
+        if trust:
             side.attachments = _trusted(
                 side, np.where(seen, np.linalg.norm(residual, axis=-1), np.nan)
             )
-        side.sigma = float(np.sqrt(square.sum() / freedom).clip(_SIGMA_LEAST, 4 * side.sigma))
+        side.measured = float(np.sqrt(square.sum() / freedom).clip(_SIGMA_LEAST, 4 * side.sigma))
+
+    def _unknowns(self) -> Array:
+        """Betas, then each side's offsets, as they are now: (size,)."""
+        offsets = [side.attachments.offset[side.markers].ravel() for side in self.sides]
+        return np.concatenate([self.betas.ravel(), *offsets])
 
     def _apply(self, step: Array) -> None:
         n = self.shapes * N_BETAS
@@ -418,6 +440,22 @@ class _Problem:
             own = step[side.place : side.place + 3 * len(side.markers)]
             offset[side.markers] += own.reshape(-1, 3)
             side.attachments = replace(side.attachments, offset=offset)
+
+
+def _accelerated(history: list[tuple[Array, Array]], metric: Array) -> Array:
+    """The step to take, from the last places and their plain steps (Anderson 1965).
+
+    Poses follow the shared unknowns not quite as the slope says, so plain steps creep or swing. Of
+    the last places the combination is taken whose step would have been the shortest in the metric,
+    unless it leads far away from the plain step.
+    """
+    places, steps = (np.array(column) for column in zip(*history, strict=True))
+    plain: Array = steps[-1]
+    dF, dZ = np.diff(steps, axis=0).T, np.diff(places, axis=0).T
+    mix = np.linalg.lstsq(metric @ dF, metric @ plain, rcond=1e-3)[0]
+    step: Array = plain - (dZ + dF) @ mix
+    far = np.linalg.norm(metric @ step) > _FAR * np.linalg.norm(metric @ plain)
+    return plain if far else step
 
 
 def _angle_stiffness(anatomy: Anatomy, angles: Array) -> Array:
@@ -463,6 +501,12 @@ def _trusted(side: _Side, distance: Array) -> Attachments:
     ordinary = np.nanmedian(typical)
     share = _MISFIT * ordinary / np.maximum(np.nan_to_num(typical), 1e-12)
     return replace(side.attachments, weight=side.declared * share.clip(_WEIGHT_LEAST, 1.0))
+
+
+def _usual(solution: Solution) -> Ints:
+    """Rows of a sample that are fitted and whose residual does not stand far out."""
+    rms = _rms(solution)
+    return np.flatnonzero(solution.solved & (rms <= 2.5 * np.nanmedian(rms)))
 
 
 def _rms(solution: Solution) -> Array:

@@ -32,7 +32,7 @@ from twohand500k.conventions import (
 from twohand500k.hand.anatomy import FLEXION, Anatomy, euler_matrix
 from twohand500k.hand.model import ShapedHand
 from twohand500k.hand.rotations import Array, skew
-from twohand500k.ik.attachments import Attachments
+from twohand500k.ik.attachments import Attachments, Ints
 
 N_COORDINATES = 6 + 3 * (N_MANO_JOINTS - 1)
 
@@ -165,55 +165,58 @@ def points_on(chain: Chain, attachments: Attachments) -> tuple[Array, Array, Arr
     X = np.empty((n, k, 3))
     J = np.zeros((n, k, 3, N_COORDINATES))
     dX_dbetas = np.empty((n, k, 3, N_BETAS))
-    for index in range(k):
-        if attachments.tip[index] >= 0:
-            _skin_tip(chain, int(attachments.tip[index]), index, X, J, dX_dbetas)
-        else:
-            carrier = int(attachments.carrier[index])
-            X[:, index] = chain.P[:, carrier] + chain.R[:, carrier] @ attachments.offset[index]
-            dX_dbetas[:, index] = chain.dP_dbetas[:, carrier]
-            for joint in _ancestry(carrier):
-                J[:, index, :, _angles_of(joint)] = _turning(
-                    chain.axes[:, joint - 1], X[:, index] - chain.P[:, joint]
-                )
+    for index in np.flatnonzero(attachments.tip < 0):
+        carrier = int(attachments.carrier[index])
+        X[:, index] = chain.P[:, carrier] + chain.R[:, carrier] @ attachments.offset[index]
+        dX_dbetas[:, index] = chain.dP_dbetas[:, carrier]
+        for joint in _ancestry(carrier):
+            J[:, index, :, _angles_of(joint)] = _turning(
+                chain.axes[:, joint - 1], X[:, index] - chain.P[:, joint]
+            )
+    tips = np.flatnonzero(attachments.tip >= 0)
+    if len(tips):
+        _skin_tips(chain, attachments.tip[tips], tips, X, J, dX_dbetas)
     J[..., 0:3] = -skew(X - chain.P[:, :1])
     J[..., 3:6] = np.eye(3)
     return X, J, dX_dbetas
 
 
-def _skin_tip(chain: Chain, finger: int, index: int, X: Array, J: Array, dX_dbetas: Array) -> None:
-    """Linear blend skinning of one tip vertex with pose correctives, and all its derivatives."""
+def _skin_tips(chain: Chain, fingers: Ints, at: Ints, X: Array, J: Array, dX_dbetas: Array) -> None:
+    """Linear blend skinning of F tip vertices with pose correctives, and all its derivatives.
+
+    Written to the landmarks `at` (F,) of the arrays that `points_on` returns.
+    """
     model, rest = chain.shaped.model, chain.shaped.rest_joints
-    vertex = model.tip_vertex_ids[finger]
-    weights = model.weights[vertex]
-    correctives = model.posedirs[vertex].reshape(3, N_MANO_JOINTS - 1, 3, 3)
-    relative = chain.L[:, 1:] - np.eye(3)
-    v = chain.shaped.rest_vertices_at([vertex])[0] + np.einsum(
-        "djrc,njrc->nd", correctives, relative
-    )
-    on_joint = chain.P + np.einsum("njab,njb->nja", chain.R, v[:, None] - rest)
-    X[:, index] = weights @ on_joint
-    blend = np.einsum("j,njab->nab", weights, chain.R)
-    slope = model.shapedirs[vertex] - model.J_shapedirs
-    dX_dbetas[:, index] = np.einsum("j,njab->nab", weights, chain.dP_dbetas) + np.einsum(
-        "j,njab,jbk->nak", weights, chain.R, slope
-    )
-    for joint in range(1, N_MANO_JOINTS):
-        axes = chain.axes[:, joint - 1]
-        columns = np.zeros((len(X), 3, 3))
-        for beyond in range(1, N_MANO_JOINTS):
-            if joint in _ancestry(beyond) and weights[beyond] != 0.0:
-                lever = on_joint[:, beyond] - chain.P[:, joint]
-                columns += weights[beyond] * _turning(axes, lever)
-        in_parent = np.einsum("nba,nkb->nka", chain.R[:, MANO_PARENTS[joint]], axes)
-        dL = skew(in_parent) @ chain.L[:, joint, None]
-        dv = np.einsum("drc,nkrc->ndk", correctives[:, joint - 1], dL)
-        J[:, index, :, _angles_of(joint)] = columns + blend @ dv
+    n, count, joints = len(chain.R), len(fingers), N_MANO_JOINTS - 1
+    vertices = [model.tip_vertex_ids[finger] for finger in fingers]
+    weights = model.weights[vertices]
+    correctives = model.posedirs[vertices].reshape(3 * count, joints * 9)
+    relative = (chain.L[:, 1:] - np.eye(3)).reshape(n, -1)
+    v = chain.shaped.rest_vertices_at(vertices) + (relative @ correctives.T).reshape(n, count, 3)
+    on_joint = chain.P[:, None] + np.einsum("njab,nfjb->nfja", chain.R, v[:, :, None] - rest)
+    X[:, at] = np.einsum("fj,nfja->nfa", weights, on_joint)
+    blend = (weights @ chain.R.reshape(n, N_MANO_JOINTS, 9)).reshape(n, count, 3, 3)
+    joints_move = chain.dP_dbetas - chain.R @ model.J_shapedirs
+    dX_dbetas[:, at] = blend @ model.shapedirs[vertices] + (
+        weights @ joints_move.reshape(n, N_MANO_JOINTS, -1)
+    ).reshape(n, count, 3, -1)
+    # Of the skin, the share that hangs on a joint or beyond turns with it.
+    share = weights[:, None] * _BEYOND
+    lever = np.einsum("fij,nfja->nfia", share, on_joint, optimize=True)
+    lever -= share.sum(axis=-1)[..., None] * chain.P[:, None, 1:]
+    columns = np.swapaxes(chain.axes[:, None] @ skew(lever), -1, -2)
+    # The correctives follow every joint, those of other fingers too.
+    in_parent = np.swapaxes(chain.R[:, MANO_PARENTS[1:]], -1, -2) @ np.swapaxes(chain.axes, -1, -2)
+    dL = skew(np.swapaxes(in_parent, -1, -2)) @ chain.L[:, 1:, None]
+    slope = correctives.reshape(3 * count, joints, 9).transpose(1, 2, 0)
+    dv = np.swapaxes(dL.reshape(n, joints, 3, 9) @ slope, -1, -2).reshape(n, joints, count, 3, 3)
+    columns += blend[:, :, None] @ np.swapaxes(dv, 1, 2)
+    J[:, at, :, 6:] = np.swapaxes(columns, 2, 3).reshape(n, count, 3, 3 * joints)
 
 
 def _turning(axes: Array, lever: Array) -> Array:
     """Velocity of a point at `lever` (N, 3) by unit turns about axes (N, 3 axes, 3): (N, 3, 3)."""
-    return np.swapaxes(np.cross(axes, lever[:, None]), -1, -2)
+    return np.swapaxes(axes @ skew(lever), -1, -2)
 
 
 def _angles_of(joint: int) -> slice:
@@ -227,3 +230,13 @@ def _ancestry(joint: int) -> list[int]:
         out.append(joint)
         joint = MANO_PARENTS[joint]
     return out
+
+
+# (15, 16): which joints hang on each of the joints 1..15, itself among them.
+_BEYOND = np.array(
+    [
+        [joint in _ancestry(beyond) for beyond in range(N_MANO_JOINTS)]
+        for joint in range(1, N_MANO_JOINTS)
+    ],
+    dtype=np.float64,
+)
