@@ -57,6 +57,12 @@ def test_every_shipped_map_parses_and_finds_its_own_names(tmp_path):
         assert joint_map.name == "sig18" or len(set(joints)) == len(joints)
 
 
+def test_every_map_of_a_named_source_says_its_licence_and_citation():
+    for joint_map in list_maps():
+        if joint_map.url:
+            assert joint_map.license and joint_map.citation, joint_map.name
+
+
 def test_names_are_compared_without_case_prefix_or_separators():
     assert plain_name("mixamorig:LeftHandIndex1") == plain_name("left_hand_index_1")
     assert plain_name("RightHand:Index Tip") == "rightindextip"  # a marker set named after its hand
@@ -110,6 +116,19 @@ def test_no_map_fits(tmp_path):
         ("name = 'x'\n[markers]\nm = { names = 'a', joint = 'wrist' }", "both joint and surface"),
         ("name = 'x'\norder = [1, 2]", "21 joint numbers"),
         ("name = 'x'\n[joints", "not valid TOML"),
+        ("name = 'x'\nlicense = 3\n[joints]\nwrist = 'a'", "license 3 should be a text"),
+        ("name = 'x'\njoints = 3", "joints 3 should be a table"),
+        ("name = 'x'\nsides = 'R'\n[joints]\nwrist = 'a'", "sides 'R' should be a table"),
+        ("name = 'x'\nauto = 'no'\n[joints]\nwrist = 'a'", "auto 'no' should be true or false"),
+        ("name = 'x'\norder = 3", "21 joint numbers"),
+        ("name = 'x'\nframe = 'moon'\n[joints]\nwrist = 'a'", "frame 'moon' is not one of world"),
+        ("name = 'x'\nunit = ['m']\n[joints]\nwrist = 'a'", "unit .'m'. should be a text"),
+        ("name = 'x'\n[joints]\nwrist = { names = 'a', towards = 'b', at = 'c' }", "towards needs"),
+        ("name = 'x'\n[joints]\nwrist = { names = 'a', towards = 1, at = 0.5 }", "towards needs"),
+        (
+            f"name = 'x'\ncount = 'all'\norder = {list(range(21))}",
+            "count 'all' should be a whole number",
+        ),
         ("name = 'x'\noptional = ['ring1']\n[joints]\nwrist = 'a'", "optional names 'ring1'"),
     ],
 )

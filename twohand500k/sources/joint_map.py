@@ -33,6 +33,13 @@ _SIDE_WORDS = {
     **dict.fromkeys(("left", "l", "lh", "lhand", "lefthand"), "left"),
 }
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_MAP_TYPES: tuple[tuple[tuple[str, ...], type, str], ...] = (
+    (("title", "unit", "frame", "coordinates", "license", "citation", "url"), str, "a text"),
+    (("sides", "joints", "markers"), dict, "a table"),
+    (("auto",), bool, "true or false"),
+    (("count",), int, "a whole number"),
+    (("order",), list, "a list of 21 joint numbers"),
+)
 _MAP_KEYS = {
     "name", "title", "formats", "unit", "frame", "coordinates", "sides", "optional", "count",
     "order", "evidence", "auto", "joints", "markers", "license", "citation", "url", "defects",
@@ -329,6 +336,10 @@ def _parse(text: str, where: str) -> JointMap:
         raise wrong(f"unknown key {sorted(unknown)[0]!r}; a map has {', '.join(sorted(_MAP_KEYS))}")
     if not isinstance(data.get("name"), str):
         raise wrong("a map needs a name")
+    for keys, kind, what in _MAP_TYPES:
+        for key in keys:
+            if key in data and not isinstance(data[key], kind):
+                raise wrong(f"{key} {data[key]!r} should be {what}")
     unit = data.get("unit")
     if unit is not None and unit not in UNITS:
         raise wrong(f"unit {unit!r} is not one of {', '.join(UNITS)}")
@@ -342,9 +353,9 @@ def _parse(text: str, where: str) -> JointMap:
     entries: list[MapEntry] = []
     n_joints = 0
     if order := data.get("order"):
-        if len(order) != len(JOINT_NAMES) or not all(isinstance(i, int) for i in order):
+        if len(order) != len(JOINT_NAMES) or not all(type(i) is int for i in order):
             raise wrong("order must be 21 joint numbers, in OpenPose order")
-        n_joints = int(data.get("count", len(JOINT_NAMES)))
+        n_joints = data.get("count", len(JOINT_NAMES))
         for joint, number in enumerate(order):
             if 0 <= number < n_joints:
                 landmark = Landmark(JOINT_NAMES[joint], joint)
@@ -378,7 +389,7 @@ def _parse(text: str, where: str) -> JointMap:
         frame=data.get("frame", "world"),
         coordinates=data.get("coordinates", COORDINATES[0]),
         evidence=_strings(data.get("evidence", []), wrong),
-        auto=bool(data.get("auto", True)),
+        auto=data.get("auto", True),
         n_joints=n_joints,
         license=data.get("license", ""),
         citation=data.get("citation", ""),
@@ -412,8 +423,9 @@ def _entry(name: str, joint: str, value: Any, optional: bool, wrong: Any) -> Map
     if carrier is not None and carrier not in MANO_JOINT_NAMES:
         raise wrong(f"{name}: carrier {carrier!r} is not one of {', '.join(MANO_JOINT_NAMES)}")
     towards, at = table.get("towards"), table.get("at", 0.0)
-    if (towards is None) == bool(at) or not 0 <= at <= 1:
-        raise wrong(f"{name}: towards needs at, a share between 0 and 1")
+    share = isinstance(at, int | float) and 0 <= at <= 1
+    if not share or (towards is None) == bool(at) or not isinstance(towards, str | None):
+        raise wrong(f"{name}: towards needs a name, and at, a share between 0 and 1")
     try:
         landmark = Landmark(
             name=name,
