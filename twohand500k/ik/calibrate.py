@@ -45,7 +45,7 @@ _ITERATIONS = 30
 _TRUST_FROM, _FREEZE = 3, 4
 # What counts as standing still: the length of a step of all shared unknowns in their own standard
 # deviations, and the change of the noise.
-_STILL = 0.02
+_STILL = 0.05
 _MEMORY, _FAR = 4, 5.0
 _SIGMA_STILL = 0.02
 # m: how far a frame's mutual distances (root of summed squares) may lie beyond the take's spread.
