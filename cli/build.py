@@ -51,7 +51,7 @@ SOURCES = ("mocap",)
 @options.limit
 @click.option("--smooth", is_flag=True, help="Steady each hand over time.")
 @click.option("--shape-per-side", is_flag=True, help="Calibrate right and left betas apart.")
-@click.option("--one-hand", is_flag=True, help="Keep frames of which only one hand is good.")
+@click.option("--one-hand", is_flag=True, help="Of two recorded hands keep frames with one good.")
 @click.option("--shard-size", type=click.IntRange(min=1), default=4096, show_default=True,
               help="Frames per work unit, the most samples in a shard.")  # fmt: skip
 @click.option("--preview", type=click.IntRange(min=1), default=None,

@@ -17,7 +17,7 @@ from twohand500k.errors import DataError
 from twohand500k.hand import HandPair, load_hands
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
-from twohand500k.ik import build_takes
+from twohand500k.ik import BuildOptions, build_takes
 from twohand500k.shards import Dataset
 from twohand500k.sources import read_takes
 
@@ -211,6 +211,7 @@ def test_json_of_a_one_handed_take_is_json(truth: dict[str, np.ndarray], tmp_pat
     assert report["run"]["n_kept"] == FRAMES
     assert report["takes"][0]["sigma"][1] is None
     assert not Dataset(tmp_path / "out").array("present")[:, 1].any()
+    assert _twohand("verify", tmp_path / "out", "--workers", 1).exception is None
 
 
 def test_a_dataset_declares_the_frame_of_its_takes(
@@ -222,6 +223,35 @@ def test_a_dataset_declares_the_frame_of_its_takes(
     assert Dataset(tmp_path / "camera").conventions["frame"] == "camera"
     with pytest.raises(DataError, match=r"camera, world"):
         build_takes([take, camera], hands, tmp_path / "both", progress=False)
+
+
+def test_a_dry_run_says_what_is_wrong_with_a_take(
+    truth: dict[str, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    order = [0, *(1 + 4 * finger + joint for finger in range(5) for joint in (3, 2, 1, 0))]
+    points = named(1e3 * truth["joints"][:, :, order])
+    points["right_wrist"] = np.full((FRAMES, 3), np.nan)
+    recording = write_trc(tmp_path / "take.trc", points, unit="mm")
+    status, said = _status(capsys, "build", "--source", "mocap", "--input", recording,
+                           "--out", tmp_path / "out", "--dry-run")  # fmt: skip
+    assert status == 0
+    assert "never seen of the right hand: wrist" in said
+    assert "left hands are refused before a fit: tip_to_base" in said
+    assert "Warning" not in said
+
+
+def test_times_that_stand_still_are_no_times(
+    truth: dict[str, np.ndarray], hands: HandPair, tmp_path: Path
+) -> None:
+    (take,) = read_takes([write_trc(tmp_path / "take.trc", named(1e3 * truth["joints"]))])
+    options, said = BuildOptions(smooth=True), []
+    still = replace(take, timestamps=np.zeros(FRAMES))
+    unknown = replace(take, timestamps=np.full(FRAMES, np.nan))
+    build_takes([still], hands, tmp_path / "still", options, progress=False, log=said.append)
+    build_takes([unknown], hands, tmp_path / "unknown", options, progress=False)
+    assert any("times do not increase" in line for line in said)
+    a, b = (Dataset(tmp_path / name).samples() for name in ("still", "unknown"))
+    assert a.pose.tobytes() == b.pose.tobytes() and np.isnan(a.timestamp).all()
 
 
 def test_dry_run_writes_nothing(recording: Path, tmp_path: Path) -> None:

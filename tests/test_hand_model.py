@@ -194,3 +194,8 @@ def test_the_documentation_runs() -> None:
         exec(block, names)
     assert names["posed"].vertices.shape == (5, 778, 3) and names["closed"].shape == (1552, 3)
     assert names["there"].converged.all() and names["there"].residual_mean.max() < 2e-3
+
+
+def test_no_hands_at_all_have_no_joints() -> None:
+    posed = random_model(0).with_shape(np.zeros((0, 10))).with_pose(np.zeros((0, 16, 3)))
+    assert posed.joints.shape == (0, 21, 3) and posed.vertices.shape == (0, 778, 3)

@@ -268,10 +268,12 @@ class PosedHand:
         T = self.T_world_joint
         rest = self.shaped.rest_joints
         relative = self.R_parent_joint[..., 1:, :, :] - np.eye(3)
-        feature = relative.reshape(*relative.shape[:-3], -1)
+        # Sizes written out, never -1: a batch may be empty.
+        feature = relative.reshape(*relative.shape[:-3], model.posedirs.shape[-1])
+        correctives = model.posedirs[ids]
         points = self.shaped.rest_vertices_at(ids) + (
-            feature @ model.posedirs[ids].reshape(-1, feature.shape[-1]).T
-        ).reshape(*feature.shape[:-1], -1, 3)
+            feature @ correctives.reshape(-1, feature.shape[-1]).T
+        ).reshape(*feature.shape[:-1], len(correctives), 3)
         # x_world = sum_j w_j (R_j x + t_j - R_j J_j)
         offset = T[..., :3, 3] - np.einsum("...jab,...jb->...ja", T[..., :3, :3], rest)
         affine = np.concatenate([T[..., :3, :3], offset[..., None]], axis=-1)

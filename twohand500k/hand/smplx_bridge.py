@@ -27,7 +27,8 @@ def to_smplx(model: "HandModel", **options: Any) -> "smplx.MANO":
         from smplx.utils import Struct
     except ImportError as error:
         raise ImportError(
-            f"to_smplx needs torch and smplx ({error}); pip install 'twohand500k[train]'"
+            f"to_smplx needs torch and smplx ({error}); pip install 'twohand500k[train]', "
+            "in a checkout pip install -e '.[train]'"
         ) from error
     arrays = model.mano_arrays()
     defaults = {"use_pca": False, "flat_hand_mean": True}

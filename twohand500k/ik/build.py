@@ -7,16 +7,18 @@ the pipeline can refuse to resume with other options.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from twohand500k.conventions import SIDES
 from twohand500k.errors import DataError
 from twohand500k.hand.model import HandPair
 from twohand500k.ik.stage import SHARD_SIZE, BuildStage, PlannedTake, plan_take
+from twohand500k.ik.verdict import Reason, Thresholds
 from twohand500k.pipeline import RunSummary, run
 from twohand500k.shards import Dataset
 from twohand500k.sources import Take
@@ -82,7 +84,7 @@ def plan_takes(
     """Vote and calibrate every take, cut it into units. Raises DataError as `plan_take` does."""
     planned = []
     for take in takes:
-        some = options.frames_of(take)
+        some = _with_usable_times(options.frames_of(take), log)
         if not some.n_frames:
             raise DataError(f"take {take.name} has no frame left")
         # One BLAS thread, as in the units: a product split otherwise may differ in its last bit.
@@ -95,6 +97,8 @@ def plan_takes(
                 shard_size=options.shard_size,
             )
         log(_planned_line(plan))
+        for line in _doubts(plan):
+            log(f"{take.name}: {line}")
         if options.smooth and not np.isfinite(some.timestamps).all():
             log(f"{take.name}: no times; smoothing takes the frames as evenly spaced")
         planned.append(plan)
@@ -184,6 +188,35 @@ def _take_reports(dataset: Dataset, planned: Sequence[PlannedTake]) -> tuple[Tak
             )
         )
     return tuple(reports)
+
+
+def _with_usable_times(take: Take, log: Log) -> Take:
+    """Times that do not increase are no times: said, and taken for unknown."""
+    if np.isnan(take.timestamps).all() or (np.diff(take.timestamps) > 0).all():
+        return take
+    log(f"{take.name}: its times do not increase from frame to frame; taken for unknown")
+    return replace(take, timestamps=np.full(take.n_frames, np.nan))
+
+
+def _doubts(plan: PlannedTake) -> list[str]:
+    """What a person should know before the frames are fitted."""
+    lines = []
+    for side in np.flatnonzero(plan.take.sides).tolist():
+        seen = np.isfinite(plan.take.points[:, side]).all(axis=-1).any(axis=0)
+        never = [m.name for m, there in zip(plan.take.landmarks, seen, strict=True) if not there]
+        if never and seen.any():
+            lines.append(f"never seen of the {SIDES[side]} hand: {', '.join(never)}")
+        reasons = plan.screened[side]
+        for reason, count in sorted(reasons.items()):
+            if reason != Reason.OK and 2 * count > plan.take.n_frames:
+                lines.append(f"{count:,} {SIDES[side]} hands are refused before a fit: {reason}")
+    sigma = np.nan_to_num(plan.calibration.sigma)
+    if sigma.max() > Thresholds.sigma_most:
+        lines.append(
+            f"{1e3 * sigma.max():.1f} mm from the best hand that fits the take: a wrong joint in "
+            "the map, hands of two sizes (--shape-per-side), or a very rough recording"
+        )
+    return lines
 
 
 def _planned_line(plan: PlannedTake) -> str:

@@ -8,6 +8,7 @@ neighbours), never on how the take was cut.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,11 +54,15 @@ class TakeChunk:
 
 @dataclass(frozen=True)
 class PlannedTake:
-    """A take ready for the build: its units, and its calibration for the log."""
+    """A take ready for the build.
+
+    screened: hands per reason and side, before any fit.
+    """
 
     take: Take
     calibration: Calibration
     votes: tuple[SideVote | None, SideVote | None]
+    screened: tuple[Mapping[str, int], Mapping[str, int]]
     units: tuple[TakeChunk, ...]
 
 
@@ -79,7 +84,14 @@ def plan_take(
         vote = vote_on_side(take, side, hands[side], threads=threads)
         vote.require_declared(take.name)
         votes[side] = vote
-    calibration = _calibrate(take, hands, shape_per_side, threads)
+    joints = [mark.joint for mark in take.landmarks]
+    passed = np.zeros((take.n_frames, 2), dtype=bool)
+    screened: list[Counter[str]] = [Counter(), Counter()]
+    for side in np.flatnonzero(take.sides).tolist():
+        reason, _ = screen(take.points[:, side], joints, hands[side])
+        passed[:, side] = reason == Reason.OK.value
+        screened[side].update(reason.tolist())
+    calibration = _calibrate(take, passed, hands, shape_per_side, threads)
     margin = WINDOW if smooth else 0
     units = []
     for start in range(0, take.n_frames, shard_size):
@@ -94,19 +106,19 @@ def plan_take(
                 name=f"{take.name} frames {take.frames[start]}-{take.frames[stop - 1]}",
             )
         )
-    return PlannedTake(take, calibration, (votes[0], votes[1]), tuple(units))
+    return PlannedTake(
+        take, calibration, (votes[0], votes[1]), (screened[0], screened[1]), tuple(units)
+    )
 
 
-def _calibrate(take: Take, hands: HandPair, per_side: bool, threads: int | None) -> Calibration:
-    """Calibrate on the hands that pass the screen: a faulty one must not bend the shape to itself.
+def _calibrate(
+    take: Take, passed: Array, hands: HandPair, per_side: bool, threads: int | None
+) -> Calibration:
+    """Calibrate on the hands that passed (T, 2): a faulty one must not bend the shape to itself.
 
-    Where no hand does, the template stands in; every hand is then refused with its own reason.
+    Where no hand did, the template stands in; every hand is then refused with its own reason.
     """
-    joints = [mark.joint for mark in take.landmarks]
-    points = take.points.copy()
-    for side in np.flatnonzero(take.sides).tolist():
-        reason, _ = screen(points[:, side], joints, hands[side])
-        points[reason != Reason.OK.value, side] = np.nan
+    points = np.where(passed[..., None, None], take.points, np.nan)
     if np.isfinite(points).any():
         return calibrate(replace(take, points=points), hands, per_side=per_side, threads=threads)
     right = first_guess(take.landmarks, hands.right)

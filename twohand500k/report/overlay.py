@@ -131,7 +131,11 @@ def overlay_sheet(
         [tile for line in tiles for tile in line],
         [*captions, *errors, *blank],
         columns=len(rows),
-        row_labels=("recorded", "fitted", "fitted, from another side"),
+        row_labels=(
+            "recorded: red right, blue left",
+            "fitted, with residual right / left",
+            "fitted, from another side",
+        ),
         title=title,
     )
 
