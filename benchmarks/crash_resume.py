@@ -1,13 +1,14 @@
 """kill -9 a real `twohand build` at random moments, resume it, compare every byte.
 
-    python benchmarks/crash_resume.py --input TAKE… [--kills 20] [--out FOLDER]
+    python benchmarks/crash_resume.py [--input TAKE…] [--kills 20] [--out FOLDER]
 
+Without --input it builds from the take that `twohand demo` makes.
 Runs `twohand build --source mocap` undisturbed with 1 worker (the reference) and with 2 and 4;
 then kills builds with SIGKILL at random moments, spread evenly over the time in which a build
 writes into its folder (before that there is nothing to lose), and lets the same command finish
-each of them. Shards, index and rejects must be the same bytes every
-time, and `twohand verify` must pass. Prints a table; exit status 1 if anything differs.
-Small shards (--shard-size) make a build of many units out of one take.
+each of them. Shards, index and rejects must be the same bytes every time, and `twohand verify` must
+pass. Prints a table; exit status 1 if anything differs. Small shards (--shard-size) make a build of
+many units out of one take.
 """
 
 import argparse
@@ -23,6 +24,9 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from twohand500k.demo import make_take
+from twohand500k.hand import load_hands
 
 PROGRAM = (sys.executable, "-c", "from twohand500k.cli.main import main; main()")
 
@@ -41,7 +45,12 @@ class Kill:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--input", nargs="+", required=True, type=Path, help="takes to build from")
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        type=Path,
+        help="takes to build from  [default: one it makes itself]",
+    )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument(
@@ -55,7 +64,8 @@ def main() -> int:
     arguments = parser.parse_args()
     root = arguments.out or Path(tempfile.mkdtemp(prefix="crash-resume-"))
     root.mkdir(parents=True, exist_ok=arguments.out is None)
-    inputs = [str(path.resolve()) for path in arguments.input]
+    takes = arguments.input or [make_take(load_hands()).write(root / "take")[0]]
+    inputs = [str(path.resolve()) for path in takes]
     options = shlex.split(arguments.options)
 
     def command(out: Path, workers: int) -> list[str]:
