@@ -239,7 +239,8 @@ def _forward(joints: list[_Joint], values: Array) -> tuple[Array, tuple[str, ...
 
 def _turn(R: Array | None, axis: int, angle: Array) -> Array:
     """R (T, 3, 3) times the rotation about a coordinate axis: only two columns change."""
-    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    with np.errstate(invalid="ignore"):  # an infinite angle leaves its points missing
+        c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
     out = np.broadcast_to(np.eye(3), (len(angle), 3, 3)).copy() if R is None else R
     j, k = (axis + 1) % 3, (axis + 2) % 3
     left, right = out[:, :, j].copy(), out[:, :, k].copy()

@@ -212,7 +212,8 @@ def _points(data: bytes, layout: _Layout) -> Array:
     else:
         values = np.frombuffer(raw, ">i2" if layout.processor == _MIPS else "<i2")
     block = values.reshape(layout.n_frames, width)[:, : 4 * layout.n_points]
-    block = block.reshape(layout.n_frames, layout.n_points, 4).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is a missing point like any other
+        block = block.reshape(layout.n_frames, layout.n_points, 4).astype(np.float64)
     points = block[..., :3] * (1.0 if layout.scale < 0 else layout.scale)
     points[~(block[..., 3] >= 0)] = np.nan
     return points
