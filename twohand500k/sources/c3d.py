@@ -2,8 +2,8 @@
 
 In: one C3D file. Out: `NamedPoints`, unlabelled points (``*7``) dropped, points of negative
 residual missing. The bytes are read here: ezc3d, the twin of this reader in the tests, answers a
-cut file with fewer frames and hangs or crashes the interpreter on one or two of a hundred damaged
-ones, and no such file may stop a build. Format: the C3D File Format User Guide, c3d.org.
+cut file with fewer frames and hangs or crashes the interpreter on some damaged ones, and no such
+file may stop a build. Format: the C3D File Format User Guide, c3d.org.
 """
 
 import math
