@@ -179,6 +179,25 @@ def test_nothing_to_calibrate_on_is_one_line(hands):
     assert "\n" not in str(caught.value)
 
 
+def test_points_on_a_line_are_one_line_too(hands):
+    """Bones of the right length, laid out along one line: nothing a pose could be told from."""
+    joints = hands.right.with_shape().with_pose().joints
+    along = np.zeros(21)
+    for joint in range(1, 21):
+        parent = JOINT_PARENTS[joint]
+        along[joint] = along[parent] + np.linalg.norm(joints[joint] - joints[parent])
+    take = _take(hands, np.zeros((2, 10)), frames=10)
+    points = np.broadcast_to(along[:, None] * [1.0, 0.0, 0.0], take.points.shape)
+    with pytest.raises(DataError, match="that do not lie on a line") as caught:
+        calibrate(replace(take, points=points.copy()), hands)
+    assert "\n" not in str(caught.value)
+    # A side that cannot be seen does not spoil the other.
+    points = take.points.copy()
+    points[:, 1] = along[:, None] * [1.0, 0.0, 0.0]
+    calibration = calibrate(replace(take, points=points), hands)
+    assert np.isfinite(calibration.sigma[0]) and np.isnan(calibration.sigma[1])
+
+
 def test_same_take_same_calibration(hands):
     take = _take(hands, np.zeros((2, 10)), frames=60, noise=1e-3)
     first, second = calibrate(take, hands, threads=1), calibrate(take, hands, threads=2)

@@ -232,6 +232,20 @@ def test_too_few_points_is_a_status(hands, fault):
         assert np.isnan(getattr(solution, name)[1]).all()
 
 
+def test_overflow_is_a_failed_hand_and_not_the_one_before_it(hands):
+    shaped, _, points = _draw(hands.right, 3, seed=14)
+    points[1] *= 1e200
+    with np.errstate(over="ignore"):
+        solution = solve(points, shaped)
+    assert solution.status.tolist() == [0, 3, 0]
+    assert solution.solved.tolist() == [True, False, True]
+    for name in ("pose", "transl", "angles", "residual", "cost"):
+        assert np.isnan(getattr(solution, name)[1]).all()
+    broken = hands.right.with_shape(np.full(10, np.nan))
+    with pytest.raises(ValueError, match="betas must be finite"):
+        solve(points, broken)
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1e3, 1e6])
 def test_absurd_points_give_numbers_not_a_crash(hands, scale):
     shaped, _, points = _draw(hands.right, 20, seed=14)

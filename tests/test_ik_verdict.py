@@ -147,6 +147,16 @@ def test_wrong_units_are_named(factor: float, said: str) -> None:
     assert np.mean([said in line for line in detail]) > 0.9
 
 
+@pytest.mark.filterwarnings("error")
+def test_points_in_one_place_are_no_hand_of_any_unit() -> None:
+    points = np.zeros((3, 21, 3))
+    points[1] = 0.3
+    points[2, 4:] = np.nan
+    reason, detail = screen(points, range(21), load_hands("open").right)
+    assert reason.tolist() == [Reason.TOO_FEW_JOINTS] * 3
+    assert detail[0] == detail[1] == "all points in one place"
+
+
 def test_nearest_unit_of_exact_factors() -> None:
     assert nearest_unit(1000) == "mm read as m"
     assert nearest_unit(0.01) == "m read as cm"

@@ -21,14 +21,14 @@ from numba import njit
 MAX_POINTS = 64
 
 # Outcome of one hand.
-CONVERGED, NOT_CONVERGED, TOO_FEW_POINTS = 0, 1, 2
+CONVERGED, NOT_CONVERGED, TOO_FEW_POINTS, FAILED = 0, 1, 2, 3
 # The blocks as places in conventions.FINGERS.
 FINGER_OF_BLOCK = (1, 2, 4, 3, 0)
 
 _INITIAL_DAMPING = 1e-6
 _COST_TOLERANCE = 1e-4  # in squared sigmas: statistically nothing
 _COST_TOLERANCE_RELATIVE = 1e-8
-_MIN_SPREAD = 5e-3  # m: points closer to a line than this leave a rotation about it open
+MIN_SPREAD = 5e-3  # m: points closer to a line than this leave a rotation about it open
 _ANNEAL_FROM = 5e-4  # m: a fit starts as if points were no better than this
 _CURLED = 0.6  # share of the greatest flexion, the hand of the second start
 
@@ -827,8 +827,10 @@ def _too_few(rig, goal, system):
                 d = goal.Y[k, r] - mean[r] / n
                 dot += d * line[r]
                 square += d * d
-            spread = max(spread, square - dot * dot / longest)
-    return n < 3 or not spread > _MIN_SPREAD**2
+            aside = square - dot * (dot / longest)
+            if not aside <= spread:  # NaN, where numbers overflow, is no sign of a line
+                spread = aside
+    return n < 3 or longest <= 0.0 or spread <= MIN_SPREAD**2
 
 
 @_jit
@@ -904,6 +906,11 @@ def _fit_hand(rig, goal, target, states, system, fitted):
         # The whole cost, not the points' alone: a finger turned about itself fits them too.
         if 2.0 * fitted.cost <= 3.0 * n_present * rig.restart:
             break
+    if not fitted.cost < np.inf:
+        # Overflow: no start has a cost, and `best` may hold another hand.
+        fitted.status = FAILED
+        fitted.cost = np.nan
+        return
     _canonical_angles(best.theta)
     _forward(rig, goal, best)
     for k in range(rig.n_points):

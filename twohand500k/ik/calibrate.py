@@ -24,6 +24,7 @@ from twohand500k.errors import DataError
 from twohand500k.hand.anatomy import ABDUCTION, FLEXION, TWIST, Anatomy
 from twohand500k.hand.model import HandModel, HandPair
 from twohand500k.hand.rotations import Array, matrix_from_axis_angle, mirror_points
+from twohand500k.ik._kernels import MIN_SPREAD
 from twohand500k.ik.attachments import Attachments, Ints
 from twohand500k.ik.residuals import (
     N_COORDINATES,
@@ -109,7 +110,7 @@ def calibrate(
             f"take {take.name}: nothing to calibrate a hand on: of {take.n_frames} frames of the "
             f"{seen} side none has three points that do not lie on a line; check the joint map"
         )
-    problem = _Problem(sides, per_side, threads)
+    problem = _Problem(take.name, sides, per_side, threads)
     iterations, converged = problem.run()
 
     betas, betas_sigma = np.zeros((2, N_BETAS)), np.full((2, N_BETAS), _SIGMA_BETAS)
@@ -151,7 +152,7 @@ def choose_frames(points: Array, count: int = _FRAMES) -> Ints:
     """
     seen = np.isfinite(points).all(axis=-1)
     number = seen.sum(axis=1)
-    enough = np.flatnonzero(number >= 3)
+    enough = np.flatnonzero((number >= 3) & ~_on_a_line(points))
     if len(enough) == 0:
         return enough
     complete = enough[number[enough] >= 0.9 * np.quantile(number[enough], 0.9)]
@@ -276,7 +277,8 @@ class _Side:
 class _Problem:
     """Shared unknowns: betas (one set, or one a side), then each side's marker offsets."""
 
-    def __init__(self, sides: list[_Side], per_side: bool, threads: int | None) -> None:
+    def __init__(self, take: str, sides: list[_Side], per_side: bool, threads: int | None) -> None:
+        self.take = take
         self.sides, self.threads = sides, threads
         self.shapes = len(sides) if per_side else 1
         self.betas: Array = np.zeros((self.shapes, N_BETAS))
@@ -315,6 +317,11 @@ class _Problem:
             for side, solution in zip(self.sides, solutions, strict=True):
                 if iteration <= _FREEZE:
                     side.good = _usual(solution)
+                if len(side.good) == 0:
+                    raise DataError(
+                        f"take {self.take}: no frame of the {SIDES[side.index]} side could be "
+                        "fitted to calibrate on; check the joint map and the unit"
+                    )
                 self._add(side, solution, H, g, trust=_TRUST_FROM <= iteration <= _FREEZE)
             if self.shapes == 1:
                 # One shape for two unlike hands must not settle on one of them and call the other
@@ -501,6 +508,20 @@ def _trusted(side: _Side, distance: Array) -> Attachments:
     ordinary = np.nanmedian(typical)
     share = _MISFIT * ordinary / np.maximum(np.nan_to_num(typical), 1e-12)
     return replace(side.attachments, weight=side.declared * share.clip(_WEIGHT_LEAST, 1.0))
+
+
+def _on_a_line(points: Array) -> NDArray[np.bool_]:
+    """Hands (N, K, 3) whose points the solver would refuse: none far from a line through them."""
+    seen: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=-1))
+    known = np.where(seen[..., None], points, 0.0)
+    centred = known - (known.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)[:, None])[:, None]
+    centred = np.where(seen[..., None], centred, 0.0)
+    square = (centred**2).sum(axis=-1)
+    farthest = square.argmax(axis=1)[:, None]
+    line = np.take_along_axis(centred, farthest[..., None], axis=1)
+    longest = np.maximum(np.take_along_axis(square, farthest, axis=1), 1e-300)
+    aside = square - (centred * line).sum(axis=-1) ** 2 / longest
+    return np.asarray(aside.max(axis=1) <= MIN_SPREAD**2)
 
 
 def _usual(solution: Solution) -> Ints:

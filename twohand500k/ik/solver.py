@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twohand500k.conventions import MANO_CHAINS, N_MANO_JOINTS
+from twohand500k.cores import available_cores
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.hand.model import HandModel, ShapedHand
 from twohand500k.hand.rotations import (
@@ -37,8 +38,6 @@ from twohand500k.ik.residuals import AnglePrior
 
 # Hands a thread takes at a time: small enough to share the work, large enough to hide the call.
 _CHUNK = 256
-
-STATUS_NAMES = ("converged", "not converged", "too few points")
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Fitted hands. NaN throughout where `status` is 2 (too few points).
+    """Fitted hands. NaN throughout where `status` is 2 or 3.
 
     pose (N, 16, 3) axis-angle rad, relative to the flat hand; transl (N, 3) m, MANO's.
     angles (N, 15, 3) rad flexion, abduction, twist; limit_excess (N, 15, 3) rad, >= 0.
@@ -87,7 +86,8 @@ class Solution:
     wrist, m, in world axes.
     residual (N, K) m: distance of the fitted landmark to the point, NaN where the point is missing.
     cost (N,): half the sum of squares, in sigmas. iterations (N,). status (N,): 0 converged,
-    1 not converged, 2 too few points (fewer than three, or all on a line).
+    1 not converged, 2 too few points (fewer than three, or all on a line), 3 failed (the numbers
+    overflow: coordinates far beyond a hand's).
     """
 
     pose: Array
@@ -109,7 +109,12 @@ class Solution:
     @property
     def solved(self) -> NDArray[np.bool_]:
         """(N,) bool: there is a pose."""
-        return self.status != _kernels.TOO_FEW_POINTS
+        return self.status <= _kernels.NOT_CONVERGED
+
+    @property
+    def too_few_points(self) -> NDArray[np.bool_]:
+        """(N,) bool: fewer than three points, or all on a line."""
+        return self.status == _kernels.TOO_FEW_POINTS
 
     def rows(self, which: "slice | Ints") -> "Solution":
         """The same for some of the hands."""
@@ -130,6 +135,7 @@ def solve(
     points (N, K, 3) m, NaN or infinite = missing; shaped: one shape for all (betas (10,)) or one
     per hand (betas (N, 10)); attachments: K of them (default: the 21 joints). threads: None takes
     NUMBA_NUM_THREADS, or else every core this process may use; the result does not depend on it.
+    Raises ValueError for shapes that do not go together and for betas that are not finite.
     """
     settings = settings or Settings()
     attachments = attachments or Attachments.of_joints()
@@ -141,6 +147,8 @@ def solve(
         raise ValueError(f"at most {_kernels.MAX_POINTS} landmarks a hand, got {k}")
     if shaped.betas.shape[:-1] not in ((), (n,)):
         raise ValueError(f"betas must be (10,) or ({n}, 10), got {shaped.betas.shape}")
+    if not np.isfinite(shaped.betas).all():
+        raise ValueError("betas must be finite; NaN or infinity among them")
     left = shaped.model.side == "left"
     if left:
         shaped = ShapedHand(shaped.model.mirrored(), shaped.betas)
@@ -240,7 +248,7 @@ def make_rig(
 
 
 def _default_threads() -> int:
-    return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or available_cores()
 
 
 def _finger_landmarks(attachments: Attachments) -> Ints:

@@ -74,6 +74,9 @@ class Thresholds:
     # mix-up (inches and cm) is a factor 2.54.
     scale_least: float = 0.5
     scale_most: float = 2.0
+    # Points within so little of each other, m, are one place seen many times and no hand in any
+    # unit: a hand whose kilometres were read as metres is 0.2 mm long.
+    extent_least: float = 1e-6
     # Root mean square disagreement of distances, m, from which another joint order is considered,
     # and the share of it that the other order must get below.
     order_misfit: float = 8e-3
@@ -208,6 +211,8 @@ def screen(
         ledger.refuse(hand, Reason.NOT_FINITE, said)
     for row, said in _too_few(seen, np.asarray(joints), limits):
         ledger.refuse(row, Reason.TOO_FEW_JOINTS, said)
+    for hand in np.flatnonzero(_extent(points) < limits.extent_least):
+        ledger.refuse(hand, Reason.TOO_FEW_JOINTS, "all points in one place")
 
     open_ = np.flatnonzero(ledger.open)
     scale, misfit = check.scale(points[open_]), check.misfit(points[open_])
@@ -261,7 +266,7 @@ def judge(
     ledger = _Ledger(len(points))
     reason, detail = screen(points, attachments.joint, shaped.model, limits)
     ledger.reason, ledger.detail = reason, list(detail)
-    for hand in np.flatnonzero(np.logical_not(solution.solved)):
+    for hand in np.flatnonzero(solution.too_few_points):
         ledger.refuse(hand, Reason.TOO_FEW_JOINTS, "fewer than three points, or all on a line")
     for hand in np.flatnonzero(np.logical_not(np.isfinite(solution.pose).all(axis=(1, 2)))):
         ledger.refuse(hand, Reason.NOT_FINITE, "the fitted pose is not finite")
@@ -583,6 +588,14 @@ def _too_few(seen: Array, joints: Array, limits: Thresholds) -> list[tuple[int, 
             for hand in np.flatnonzero(~seen[:, beyond].any(axis=1)):
                 out.append((int(hand), f"no point of the {name} beyond its base seen"))
     return out
+
+
+def _extent(points: Array) -> Array:
+    """Largest extent of the points seen along an axis (N,), m; 0 where there are none."""
+    seen = np.isfinite(points)
+    high = np.where(seen, points, -np.inf).max(axis=1, initial=-np.inf)
+    low = np.where(seen, points, np.inf).min(axis=1, initial=np.inf)
+    return np.where(high > low, high - low, 0.0).max(axis=1, where=high > low, initial=0.0)
 
 
 def _rows(shaped: ShapedHand, which: Array) -> ShapedHand:
