@@ -416,7 +416,7 @@ def _normal_equations(
 
 
 # Sums may be reordered into vector instructions; nothing else about the numbers is assumed.
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@numba.njit(cache=True, nogil=True)
 def _skin_and_change(model, chain, betas, jacobian, skin):
     """Skin (V, 3) of one hand and its derivatives (V, 3, 51 or 61), written into the last two.
 

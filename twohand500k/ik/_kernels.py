@@ -136,7 +136,9 @@ FITTED = np.dtype(
     ]
 )
 
-_jit = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+# No fastmath: with it, code compiled in this process and the same code from the cache round
+# differently (inlined copies are vectorised differently), and it was slower.
+_jit = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_jit
