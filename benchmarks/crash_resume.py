@@ -6,9 +6,9 @@ Without --input it builds from the take that `twohand demo` makes.
 Runs `twohand build --source mocap` undisturbed with 1 worker (the reference) and with 2 and 4;
 then kills builds with SIGKILL at random moments, counted from a build's first write into its folder
 (before that there is nothing to lose) and spread evenly over the time it wrote undisturbed, and
-lets the same command finish each of them. Shards, index and rejects must be the same bytes every time, and `twohand verify` must
-pass. Prints a table; exit status 1 if anything differs. Small shards (--shard-size) make a build of
-many units out of one take.
+lets the same command finish each of them. Shards, index and rejects must be the same bytes every
+time, and `twohand verify` must pass. Prints a table; exit status 1 if anything differs. Small
+shards (--shard-size) make a build of many units out of one take.
 """
 
 import argparse
