@@ -24,6 +24,7 @@ from twohand500k.errors import DataError
 from twohand500k.hand import HandPair, load_hands
 from twohand500k.ik.build import build_takes
 from twohand500k.report import overlay_sheet, save_png
+from twohand500k.shards.files import disk_error
 from twohand500k.shards.reader import Dataset
 from twohand500k.shards.verify import verify as verify_dataset
 from twohand500k.sources import read_takes
@@ -102,22 +103,31 @@ def demo(
     through a noisy sensor with dropouts and written as C3D. Running again reuses what is there.
     """
     shared = Demo(out, seed, hand_model, talks=not quiet)
-    for number, step in enumerate(STEPS, start=1):
-        if shared.talks:
-            click.echo(f"[{number}/{len(STEPS)}] {step.does}", err=True)
-        began = time.monotonic()
-        facts = step.run(shared)
-        shared.facts[step.name] = {**facts, "seconds": round(time.monotonic() - began, 2)}
-    (out / "next.txt").write_text(_next(shared), encoding="utf-8")
-    record = out / "demo.json.tmp"
-    record.write_text(json.dumps(shared.facts, indent=1), encoding="utf-8")
-    record.replace(out / "demo.json")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _run_steps(shared)
+    except OSError as error:
+        raise disk_error(error, out) from error
     if as_json:
         click.echo(json.dumps(shared.facts, indent=1))
         return
     click.echo(_table(shared.facts))
     if shared.talks:
         click.echo(_next(shared))
+
+
+def _run_steps(shared: Demo) -> None:
+    """Every step in turn, then the record of what they found."""
+    for number, step in enumerate(STEPS, start=1):
+        if shared.talks:
+            click.echo(f"[{number}/{len(STEPS)}] {step.does}", err=True)
+        began = time.monotonic()
+        facts = step.run(shared)
+        shared.facts[step.name] = {**facts, "seconds": round(time.monotonic() - began, 2)}
+    (shared.out / "next.txt").write_text(_next(shared), encoding="utf-8")
+    record = shared.out / "demo.json.tmp"
+    record.write_text(json.dumps(shared.facts, indent=1), encoding="utf-8")
+    record.replace(shared.out / "demo.json")
 
 
 def _make_take(shared: Demo) -> Facts:

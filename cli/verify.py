@@ -42,5 +42,7 @@ def verify(
         click.echo(
             f"{folder}: " + (f"FAILED: {', '.join(failed)}" if failed else "every check passed")
         )
+        if failed:
+            click.echo("a damaged shard is made again by the command that `twohand info` names")
     if not all(finding.passed for finding in findings):
         ctx.exit(1)

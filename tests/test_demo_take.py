@@ -13,6 +13,7 @@ from manifold3d import Manifold, Mesh
 from PIL import Image
 from scipy.optimize import minimize
 
+from twohand500k.cli.main import twohand
 from twohand500k.conventions import JOINT_NAMES, MANO_CARRIER
 from twohand500k.demo import DemoTake, Sensor, make_take
 from twohand500k.demo.choreography import KEYS, Key, pose_of
@@ -372,3 +373,12 @@ def test_a_damaged_take_is_made_again(tmp_path, monkeypatch):
     recording.write_bytes(whole[:1000])
     assert not module._make_take(shared)["reused"]
     assert recording.read_bytes() == whole
+
+
+def test_an_output_below_a_file_is_one_clear_line_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="not a folder"):
+        CliRunner().invoke(
+            twohand, ["demo", "--out", str(tmp_path / "file" / "x")], standalone_mode=False,
+            catch_exceptions=False,
+        )  # fmt: skip

@@ -167,7 +167,7 @@ class SideVote:
             f"take {take}: {self.mirrored} of {total} hands declared {self.side} fit only a "
             f"{other} hand ({self.undecided} could be either); if both sides are affected, swap "
             'right and left in the joint map, or say coordinates = "left-handed" there; if the '
-            f"file holds one hand, read it with --side {other}"
+            f"file holds one hand, rename it or give a map that says {other}"
         )
 
 

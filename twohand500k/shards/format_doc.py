@@ -28,7 +28,7 @@ DIR/index.json        written last: a folder that has it is a finished dataset
 DIR/shard-00000.h5 …  one HDF5 file per work unit that kept anything; numbers may have gaps
 DIR/rejects.jsonl     one line per sample refused: {sample_id, source, reason, detail}
 DIR/run.json          options, seed, inputs, versions, git revision, counts, statistics, timings
-DIR/.work/            plan, one marker per work unit, lock: what a resumed run needs; may be deleted
+DIR/.work/            plan, one marker per work unit, lock: for resuming, not for reading
 ```
 
 `index.json`: `format`, `samples`, `shards` (file, samples, arrays_sha256), `counts` per source
