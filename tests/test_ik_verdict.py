@@ -382,7 +382,7 @@ def test_published_fault_right_hands_fed_in_wrong_handed() -> None:
     fit = solve(joints, LEFT.with_shape())
     bent = (fit.limit_excess > np.radians(10)).any(axis=(1, 2))
     assert bent.mean() > 0.9  # what was published: reversed joints
-    with pytest.raises(DataError, match=r"hands declared left fit only a right hand.*--side right"):
+    with pytest.raises(DataError, match=r"declared left fit only a right hand.*that says right"):
         vote_on_side(take_of(joints, 1), 1, LEFT).require_declared("RHD")
     # 3. The side is right, the coordinates are not: one axis is turned round.
     turned = joints * np.array([1.0, 1.0, -1.0])
