@@ -75,12 +75,11 @@ class Calibration:
 
     betas (2, 10): equal rows when the hands share a shape. attachments: where each landmark sits.
     sigma (2,) m: standard deviation of one coordinate of a point of weight 1, the model's own
-    misfit included; NaN for a side not recorded. betas_sigma (2, 10): posterior standard deviation.
+    misfit included; NaN for a side not recorded.
     frames: the row numbers of the take that were used, per side. iterations, converged: of the fit.
     """
 
     betas: Array
-    betas_sigma: Array
     attachments: tuple[Attachments, Attachments]
     sigma: Array
     frames: tuple[Ints, Ints]
@@ -113,18 +112,16 @@ def calibrate(
     problem = _Problem(take.name, sides, per_side, threads)
     iterations, converged = problem.run()
 
-    betas, betas_sigma = np.zeros((2, N_BETAS)), np.full((2, N_BETAS), _SIGMA_BETAS)
+    betas = np.zeros((2, N_BETAS))
     sigma = np.full(2, np.nan)
     attachments_of: list[Attachments] = []
     frames: list[Ints] = []
-    covariance = np.sqrt(np.diag(problem.covariance))
     for index in range(2):
         found = [side for side in sides if side.index == index]
         # A side that was not recorded has its sister's shape where shapes are shared.
         source = found or ([] if per_side else sides[:1])
         for side in source:
             betas[index] = problem.betas_of(side)
-            betas_sigma[index] = covariance[problem.betas_columns(side)]
         for side in found:
             sigma[index] = side.sigma
         attachments = (
@@ -134,7 +131,6 @@ def calibrate(
         frames.append(found[0].rows if found else np.empty(0, dtype=np.int64))
     return Calibration(
         betas=betas,
-        betas_sigma=betas_sigma,
         attachments=(attachments_of[0], attachments_of[1]),
         sigma=sigma,
         frames=(frames[0], frames[1]),
@@ -286,7 +282,6 @@ class _Problem:
         for side in sides:
             side.place = self.size
             self.size += 3 * len(side.markers)
-        self.covariance: Array = np.zeros((self.size, self.size))
 
     def betas_of(self, side: _Side) -> Array:
         """(10,)"""
@@ -329,8 +324,7 @@ class _Problem:
                 loudest = max(side.measured for side in self.sides)
                 for side in self.sides:
                     side.measured = max(side.measured, _SIDES_ALIKE * loudest)
-            self.covariance = np.asarray(np.linalg.inv(H), dtype=np.float64)
-            step = -self.covariance @ g
+            step = -np.linalg.inv(H) @ g
             # Everything that is renewed: the shared unknowns, and the noise in logarithms.
             old = np.log([side.sigma for side in self.sides])
             change = np.concatenate([step, np.log([s.measured for s in self.sides]) - old])

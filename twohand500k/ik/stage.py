@@ -77,7 +77,9 @@ def plan_take(
 ) -> PlannedTake:
     """Vote on the sides of a take, calibrate its subject, cut it into work units.
 
-    Raises DataError if most hands of a side are of the other side.
+    shape_per_side: betas of right and left apart. smooth: give each unit the neighbouring frames
+    that smoothing looks at. shard_size: frames per unit. threads: as `solve` takes them.
+    Raises DataError if most hands of a side are of the other side, or no frame can be fitted.
     """
     votes: list[SideVote | None] = [None, None]
     for side in np.flatnonzero(take.sides).tolist():
@@ -126,7 +128,6 @@ def _calibrate(
     nothing = np.empty(0, dtype=np.int64)
     return Calibration(
         betas=np.zeros((2, N_BETAS)),
-        betas_sigma=np.full((2, N_BETAS), np.nan),
         attachments=(right, left),
         sigma=np.full(2, np.nan),
         frames=(nothing, nothing),

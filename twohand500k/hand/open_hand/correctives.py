@@ -8,8 +8,6 @@ distance from the joint, and lets a knuckle stand out a little, as a metacarpal 
 regression over flexions and abductions of one joint at a time.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from twohand500k.conventions import MANO_CHAINS, N_MANO_JOINTS
@@ -71,8 +69,3 @@ def _fit(arm: Array, share: Array, axis_angles: Array) -> Array:
     feature = (R - np.eye(3)).reshape(len(R), 9)
     normal = feature.T @ feature + _RIDGE * np.eye(9)
     return np.einsum("fn,mna->maf", np.linalg.solve(normal, feature.T), d)
-
-
-def without_posedirs(model: HandModel) -> HandModel:
-    """The same model skinned linearly, for comparison."""
-    return replace(model, posedirs=np.zeros_like(model.posedirs))
