@@ -15,7 +15,7 @@ import numpy as np
 
 from twohand500k.conventions import SIDES
 from twohand500k.sources import Take, read_takes
-from twohand500k.sources.units import measure, segments
+from twohand500k.sources.recordings.units import measure, segments
 
 FOLDERS = ("mocap_bvh", "mocap_trc", "leap_csv", "video_hand")
 

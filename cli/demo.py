@@ -296,7 +296,7 @@ Next
   twohand build --source mocap --input {recording} --out mine
       the step above by itself; then with your own .bvh, .c3d, .trc, .csv or .npz
   twohand build --source mocap --input take.bvh --map my-map.toml --out mine
-      a skeleton whose joint names are not known yet; manifests/sources/ has maps to copy
+      a skeleton whose joint names are not known yet; manifests/joint_maps/ has maps to copy
   twohand build ... --smooth --preview 8
       steady each hand over time; draw eight fitted frames over their recording
   twohand build ... --hand-model DIR

@@ -28,7 +28,7 @@ from twohand500k.hand.rotations import mirror_points
 from twohand500k.pipeline import UnitResult, run
 from twohand500k.shards import Samples
 from twohand500k.shards.reader import Dataset
-from twohand500k.sources.reader import read_takes
+from twohand500k.sources.recordings.reader import read_takes
 
 # A clap and an interlock, both in and out: what the whole take is made of, in a fifth of the time.
 SHORT = tuple(

@@ -14,7 +14,7 @@ from mano_fixture import Call, Instance, Ref
 
 from twohand500k.errors import DataError
 from twohand500k.hand import HandModel, HandPair, load_hands, load_model
-from twohand500k.hand.pickles import read_pickle
+from twohand500k.pickles import read_pickle
 
 ARRAYS = (
     "v_template",
@@ -179,7 +179,7 @@ HOSTILE_NAMES = [
     ("webbrowser", "open"),
     ("codecs", "open"),
     ("_codecs", "decode"),
-    ("twohand500k.hand.pickles", "_ALLOWED"),
+    ("twohand500k.pickles", "_ALLOWED"),
 ]
 
 

@@ -19,7 +19,7 @@ from fixtures_mocap import (
 from twohand500k.conventions import JOINT_NAMES
 from twohand500k.errors import DataError
 from twohand500k.sources import read_takes
-from twohand500k.sources.c3d import read_c3d
+from twohand500k.sources.recordings.c3d import read_c3d
 
 N = 12
 

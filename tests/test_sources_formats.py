@@ -22,8 +22,8 @@ from scipy.spatial.transform import Rotation
 from twohand500k.conventions import JOINT_NAMES, SIDES
 from twohand500k.errors import DataError
 from twohand500k.sources import Landmark, read_takes
-from twohand500k.sources.bvh import read_bvh
-from twohand500k.sources.c3d import read_c3d
+from twohand500k.sources.recordings.bvh import read_bvh
+from twohand500k.sources.recordings.c3d import read_c3d
 
 
 def assert_same(take, joints, atol=1e-6):

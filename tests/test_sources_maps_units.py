@@ -9,8 +9,8 @@ from fixtures_mocap import HAND_LENGTH_M, named, two_hands, write_c3d, write_csv
 from twohand500k.conventions import JOINT_NAMES, SIDES
 from twohand500k.errors import DataError
 from twohand500k.sources import Landmark, list_maps, load_map, read_takes
-from twohand500k.sources.joint_map import choose_map, plain_name, side_of, without_side
-from twohand500k.sources.units import UNITS, find_unit, measure
+from twohand500k.sources.recordings.joint_map import choose_map, plain_name, side_of, without_side
+from twohand500k.sources.recordings.units import UNITS, find_unit, measure
 
 ALL_JOINTS = tuple(Landmark(name, j) for j, name in enumerate(JOINT_NAMES))
 OWN_MAP = """
@@ -141,7 +141,7 @@ def test_broken_map_is_one_clear_line(tmp_path, text, told):
 
 
 def test_two_maps_that_read_one_file_differently_are_an_error(tmp_path, monkeypatch):
-    from twohand500k.sources import joint_map as module
+    from twohand500k.sources.recordings import joint_map as module
 
     first = load_map("named21")
     file = tmp_path / "other.toml"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from twohand500k.sources import read_takes
-from twohand500k.sources.units import measure
+from twohand500k.sources.recordings.units import measure
 
 ROOT = Path(
     os.environ.get("TWOHAND_REAL_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")

@@ -35,7 +35,7 @@ from twohand500k.conventions import (
 from twohand500k.errors import DataError
 from twohand500k.hand.mesh import volume_cm3, wrist_loop
 from twohand500k.hand.model import HandModel, HandPair
-from twohand500k.hand.pickles import read_pickle
+from twohand500k.pickles import read_pickle
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from twohand500k.errors import DataError
-from twohand500k.sources.points import NamedPoints, check_unique, read_bytes
+from twohand500k.sources.recordings.points import NamedPoints, check_unique, read_bytes
 from twohand500k.sources.take import Array
 
 _BLOCK = 512

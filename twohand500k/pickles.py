@@ -1,7 +1,7 @@
-"""Read a model pickle without letting it run anything.
+"""Read a pickle without letting it run anything.
 
-Comes in: the path of a pickle, usually MANO's (Python 2, protocol 2, naming chumpy and scipy
-classes of ten years ago). Goes out: its dictionary of plain numpy arrays, strings and numbers.
+Comes in: the path of a pickle, a MANO model (Python 2, protocol 2, naming chumpy and scipy classes
+of ten years ago) or a dataset's annotations. Goes out: its dictionary of plain numpy arrays, strings and numbers.
 
 A pickle is a program that calls whatever it names. Here it may name only the entries of
 `_ALLOWED`, and each of those is an inert record of ours that keeps its arguments and does nothing:
@@ -22,13 +22,13 @@ import numpy as np
 
 from twohand500k.errors import DataError
 
-# MANO's files are 4 MB; a model pickle beyond this is not one.
+# MANO's files have 4 MB; the largest annotation file known, RHD's training set, about 110 MB.
 _MAX_BYTES = 256 * 2**20
 _MAX_ELEMENTS = 2**28
 
 
 class _Refused(pickle.UnpicklingError):
-    """The pickle asked for something that only a program, not a model, would ask for."""
+    """The pickle asked for something that only a program, not data, would ask for."""
 
 
 class _Sealed(type):
@@ -149,24 +149,25 @@ class _Unpickler(pickle.Unpickler):
             return _ALLOWED[module, name]
         except KeyError:
             raise _Refused(
-                f"the file asks for {module}.{name}, which no hand model needs; it may be hostile"
+                f"the file asks for {module}.{name}, which plain numbers do not need; it may be hostile"
             ) from None
 
     def persistent_load(self, pid: Any) -> Any:
         raise _Refused("the file refers to objects outside itself")
 
 
-def read_pickle(path: Path) -> dict[str, Callable[[], Any]]:
+def read_pickle(path: Path) -> dict[Any, Callable[[], Any]]:
     """The top-level dictionary of a pickle, key to a function that gives the plain value.
 
-    Values come out as numpy arrays, str, int, float or bytes; they are converted when called for,
-    so that a key nobody wants cannot spoil the file. Raises `DataError` in one line for a file
-    that is not a pickle, is cut short, is not a dictionary, or names anything off the list.
+    Values come out as numpy arrays, str, int, float, bytes, None or dictionaries of them; they are
+    converted when called for, so that a key nobody wants cannot spoil the file, nor one bad frame
+    the others. Raises `DataError` in one line for a file that is not a pickle, is cut short, is not
+    a dictionary, or names anything off the list.
     """
     try:
         size = path.stat().st_size
         if size > _MAX_BYTES:
-            raise DataError(f"{path}: {size} bytes is too large for a hand model (MANO's has 4 MB)")
+            raise DataError(f"{path}: {size} bytes is too large; {_MAX_BYTES} are read at the most")
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
@@ -185,11 +186,11 @@ def read_pickle(path: Path) -> dict[str, Callable[[], Any]]:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: not a whole pickle ({reason}); fetch the file again") from None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a {type(content).__name__}, not a model's dictionary")
+        raise DataError(f"{path}: holds a {type(content).__name__}, not a dictionary")
     return {
         key: (lambda key=key, value=value: _converted(path, key, value))  # type: ignore[misc]
         for key, value in content.items()
-        if isinstance(key, str)
+        if isinstance(key, str | int)
     }
 
 
@@ -229,8 +230,10 @@ def _plain(value: Any) -> Any:
         return source.ravel()[ids].reshape(_shape(value.state["preferred_shape"]))
     if isinstance(value, _Record):
         raise _Refused(f"a bare {type(value).__name__.lstrip('_')}")
-    if isinstance(value, str | bytes | int | float):
+    if value is None or isinstance(value, str | bytes | int | float):
         return value
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if isinstance(key, str | int)}
     if isinstance(value, list | tuple):
         return np.asarray([_plain(item) for item in value])
     raise _Refused(f"a {type(value).__name__}")

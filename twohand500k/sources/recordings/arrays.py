@@ -15,7 +15,12 @@ import numpy as np
 
 from twohand500k.conventions import SIDES
 from twohand500k.errors import DataError
-from twohand500k.sources.points import NamedPoints, check_frames, check_unique, read_bytes
+from twohand500k.sources.recordings.points import (
+    NamedPoints,
+    check_frames,
+    check_unique,
+    read_bytes,
+)
 from twohand500k.sources.take import Array
 
 _JOINT_KEYS = ("joints", "joints3d", "keypoints", "keypoints3d", "xyz")

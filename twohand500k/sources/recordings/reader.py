@@ -16,11 +16,11 @@ import numpy as np
 
 from twohand500k.conventions import SIDES, Side
 from twohand500k.errors import DataError
-from twohand500k.sources.arrays import read_arrays
-from twohand500k.sources.bvh import read_bvh
-from twohand500k.sources.c3d import read_c3d
-from twohand500k.sources.csv_table import read_csv
-from twohand500k.sources.joint_map import (
+from twohand500k.sources.recordings.arrays import read_arrays
+from twohand500k.sources.recordings.bvh import read_bvh
+from twohand500k.sources.recordings.c3d import read_c3d
+from twohand500k.sources.recordings.csv_table import read_csv
+from twohand500k.sources.recordings.joint_map import (
     COORDINATES,
     Hand,
     JointMap,
@@ -30,10 +30,10 @@ from twohand500k.sources.joint_map import (
     subject_of,
     without_side,
 )
-from twohand500k.sources.points import NamedPoints
+from twohand500k.sources.recordings.points import NamedPoints
+from twohand500k.sources.recordings.trc import read_trc
+from twohand500k.sources.recordings.units import UNITS, find_unit, unit_name
 from twohand500k.sources.take import Array, Landmark, Take
-from twohand500k.sources.trc import read_trc
-from twohand500k.sources.units import UNITS, find_unit, unit_name
 
 _READERS = {
     ".bvh": read_bvh,

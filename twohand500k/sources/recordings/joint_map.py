@@ -1,6 +1,6 @@
 """Joint maps: which of a recording's names is which joint.
 
-In: a TOML file, ours in manifests/sources or anybody's, and the names a file holds. Out: for each
+In: a TOML file, ours in manifests/joint_maps or anybody's, and the names a file holds. Out: for each
 hand the columns of its landmarks. Names are compared without case, separators or a `prefix:`, so
 ``mixamorig:LeftHandIndex1``, ``LeftHandIndex1`` and ``left_hand_index_1`` are one name. In a map,
 ``{side}`` stands for the side; a file that holds one hand may leave it out.
@@ -22,8 +22,8 @@ import numpy as np
 
 from twohand500k.conventions import FRAMES, JOINT_NAMES, MANO_JOINT_NAMES, SIDES
 from twohand500k.errors import DataError
+from twohand500k.sources.recordings.units import UNITS
 from twohand500k.sources.take import SURFACES, Array, Landmark
-from twohand500k.sources.units import UNITS
 
 # Where names do not say the side, the slot is "".
 SLOTS = (*SIDES, "")
@@ -299,7 +299,7 @@ def _some(names: Sequence[str], most: int = 6) -> str:
 @cache
 def list_maps() -> tuple[JointMap, ...]:
     """The maps that come with the toolkit, by name."""
-    folder = resources.files("twohand500k.manifests").joinpath("sources")
+    folder = resources.files("twohand500k.manifests").joinpath("joint_maps")
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
     return tuple(_parse(file.read_text("utf8"), file.name) for file in files)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from twohand500k.errors import DataError
-from twohand500k.sources.points import (
+from twohand500k.sources.recordings.points import (
     NamedPoints,
     check_frames,
     check_unique,
