@@ -11,13 +11,12 @@ import pytest
 from click.testing import CliRunner
 from manifold3d import Manifold, Mesh
 from PIL import Image
-from scipy.optimize import minimize
 
 from twohand500k.cli.main import twohand
 from twohand500k.conventions import JOINT_NAMES, MANO_CARRIER
 from twohand500k.demo import DemoTake, Sensor, make_take
 from twohand500k.demo.choreography import KEYS, Key, pose_of
-from twohand500k.demo.posing import BONES, Body, Touch, bone_radii, segment_distance, settle
+from twohand500k.demo.posing import Body, Touch, settle
 from twohand500k.demo.score import fitted_frames, moments, score
 from twohand500k.demo.sensor import labels, measure, write_c3d
 from twohand500k.errors import DataError
@@ -53,40 +52,6 @@ def body() -> Body:
 
 
 # --- geometry
-
-
-def test_segment_distance_agrees_with_a_minimiser_and_with_points():
-    rng = np.random.default_rng(0)
-    ends = rng.normal(size=(30, 4, 3))
-    ends[:5, 1] = ends[:5, 0]  # points
-    ends[3:8, 3] = ends[3:8, 2]
-    ends[8:12, 3] = ends[8:12, 2] + (ends[8:12, 1] - ends[8:12, 0]) * 0.7  # parallel
-    fast = segment_distance(*np.moveaxis(ends, 1, 0))
-    for (a0, a1, b0, b1), distance in zip(ends, fast, strict=True):
-
-        def squared(st, a0=a0, a1=a1, b0=b0, b1=b1):
-            return np.sum((a0 + st[0] * (a1 - a0) - b0 - st[1] * (b1 - b0)) ** 2)
-
-        slow = min(
-            minimize(squared, start, bounds=[(0, 1), (0, 1)], tol=1e-14).fun
-            for start in ((0.1, 0.1), (0.9, 0.1), (0.1, 0.9), (0.9, 0.9))
-        )
-        assert distance == pytest.approx(np.sqrt(slow), abs=1e-5)
-
-
-def test_segment_distance_broadcasts():
-    a = np.zeros((4, 1, 3))
-    b = np.ones((5, 3))
-    assert segment_distance(a, a + np.array([1.0, 0, 0]), b, b).shape == (4, 5)
-
-
-def test_bones_are_as_thick_as_fingers_are():
-    hands = load_hands("open")
-    radius = dict(zip(BONES.tolist(), 1e3 * bone_radii(hands.right, np.zeros(10)), strict=True))
-    for finger in (5, 9, 13, 17):
-        assert 9 < radius[finger] < 20, "half the depth of a palm"
-        assert 13 > radius[finger + 2] > 6.5, "half the breadth of a finger"
-        assert radius[finger + 1] > radius[finger + 3], "fingers taper"
 
 
 def test_the_left_hand_of_a_symmetric_pose_mirrors_the_right():

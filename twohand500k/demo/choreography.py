@@ -85,7 +85,7 @@ def _both(time: float, phase: str, hand: HandKey, *touches: Touch, clearance: fl
 
 
 # What meets in a flat clap. A palm is thicker on its inner side than about its bones, which is what
-# the capsules are made of (`posing.bone_radii`): the gaps leave that flesh its room.
+# the capsules are made of (`hand.capsules.bone_radii`): the gaps leave that flesh its room.
 _PALM_FLESH = 0.009
 _PALMS = tuple(Touch(bone, bone, _PALM_FLESH) for bone in (5, 9, 13, 17))
 _FLAT = tuple(Touch(bone, bone) for bone in (7, 11, 15))

@@ -14,12 +14,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numba import njit
 from scipy.optimize import least_squares
 
-from twohand500k.conventions import JOINT_PARENTS, LEFT, MANO_CARRIER, RIGHT, TIP_JOINTS
+from twohand500k.conventions import LEFT, RIGHT
 from twohand500k.hand.anatomy import Anatomy
-from twohand500k.hand.model import HandModel, HandPair
+from twohand500k.hand.capsules import (
+    BONES,
+    PHALANGES,
+    bone_radii,
+    capsule_ends,
+    segment_distance,
+)
+from twohand500k.hand.model import HandPair
 from twohand500k.hand.rotations import (
     Array,
     axis_angle_from_matrix,
@@ -28,21 +34,17 @@ from twohand500k.hand.rotations import (
     mirror_points,
 )
 
-# A bone is named by its far joint, 1..20 in the order of the 21; it runs from that one's parent.
-BONES = np.arange(1, 21)
-_PARENT = np.array(JOINT_PARENTS)[BONES]
-_PHALANGES = np.array([b for b in BONES if (b - 1) % 4 != 0 and b != 2])
 _FINGER = (BONES - 1) // 4
 # Pairs of one hand that may not overlap: phalanges of different fingers, and the two outer
 # phalanges of a finger against the other fingers' palm bones (a fist closing on the palm).
 _SELF_PAIRS = np.array(
     [
         (a, b)
-        for a in _PHALANGES
-        for b in _PHALANGES
+        for a in PHALANGES
+        for b in PHALANGES
         if a < b and _FINGER[a - 1] != _FINGER[b - 1] and (a - 1) % 4 + (b - 1) % 4 > 2
     ]
-    + [(a, b) for a in _PHALANGES if (a - 1) % 4 >= 2 for b in (5, 9, 13, 17)]
+    + [(a, b) for a in PHALANGES if (a - 1) % 4 >= 2 for b in (5, 9, 13, 17)]
 )
 
 
@@ -101,80 +103,12 @@ class Body:
 
     def gaps(self, joints: Array) -> Array:
         """Room between the hands' bones (..., 20 right, 20 left), metres, negative = overlap."""
-        ends = _capsules(joints, self.radius)
+        ends = capsule_ends(joints, self.radius)
         distance = segment_distance(
             *(end[..., RIGHT, :, None, :] for end in ends),
             *(end[..., LEFT, None, :, :] for end in ends),
         )
         return distance - self.radius[:, None] - self.radius
-
-
-def bone_radii(model: HandModel, betas: Array) -> Array:
-    """How thick (20,) m the flesh is about each bone, at rest in the given shape.
-
-    A phalanx: the median distance of its own skin. The palm's bones and the thumb's metacarpal,
-    about which the skin is far from round: the distance of the skin nearest to the bone's middle.
-    """
-    rest = model.with_shape(betas).with_pose()
-    joints, vertices = rest.joints, rest.vertices
-    owner = np.argmax(model.weights, axis=1)
-    radius = np.empty(len(BONES))
-    for k, bone in enumerate(BONES):
-        start, end = joints[_PARENT[k]], joints[bone]
-        if bone in _PHALANGES:
-            skin = vertices[owner == MANO_CARRIER[_PARENT[k]]]
-            radius[k] = np.median(segment_distance(start, end, skin, skin))
-        else:
-            along = start + np.linspace(0.4, 0.8, 5)[:, None] * (end - start)
-            nearest = np.linalg.norm(vertices - along[:, None], axis=-1).min(axis=1)
-            radius[k] = np.mean(nearest)
-    return radius
-
-
-def _capsules(joints: Array, radius: Array) -> tuple[Array, Array]:
-    """Ends (..., 20, 3) of the bones' capsules; a tip's cap ends at the tip's skin point."""
-    start, end = joints[..., _PARENT, :], joints[..., BONES, :].copy()
-    tips = np.array(TIP_JOINTS) - 1
-    along = end[..., tips, :] - start[..., tips, :]
-    along /= np.linalg.norm(along, axis=-1, keepdims=True)
-    end[..., tips, :] -= along * radius[tips, None]
-    return start, end
-
-
-def segment_distance(a0: Array, a1: Array, b0: Array, b1: Array) -> Array:
-    """Distance between segments a0-a1 and b0-b1, (..., 3) each, broadcast; a point is a segment."""
-    shape = np.broadcast_shapes(a0.shape, a1.shape, b0.shape, b1.shape)
-    ends = [np.broadcast_to(end, shape).reshape(-1, 3) for end in (a0, a1, b0, b1)]
-    return _segment_distances(*ends).reshape(shape[:-1])
-
-
-@njit(cache=True)
-def _segment_distances(a0: Array, a1: Array, b0: Array, b1: Array) -> Array:
-    """Closest points of two segments, Ericson, Real-Time Collision Detection, 2005, 5.1.9."""
-    out = np.empty(len(a0))
-    for n in range(len(a0)):
-        a = b = c = e = f = 0.0
-        for k in range(3):
-            d1, d2, r = a1[n, k] - a0[n, k], b1[n, k] - b0[n, k], a0[n, k] - b0[n, k]
-            a += d1 * d1
-            b += d1 * d2
-            c += d1 * r
-            e += d2 * d2
-            f += d2 * r
-        s = 0.0
-        denominator = a * e - b * b
-        if denominator > 1e-12 * a * e:  # else parallel, or one of them a point: any s will do
-            s = min(max((b * f - c * e) / denominator, 0.0), 1.0)
-        t = (b * s + f) / e if e > 0.0 else 0.0
-        clamped = min(max(t, 0.0), 1.0)
-        if a > 0.0 and (t != clamped or e == 0.0):
-            s = min(max((b * clamped - c) / a, 0.0), 1.0)
-        total = 0.0
-        for k in range(3):
-            gap = a0[n, k] + s * (a1[n, k] - a0[n, k]) - b0[n, k] - clamped * (b1[n, k] - b0[n, k])
-            total += gap * gap
-        out[n] = np.sqrt(total)
-    return out
 
 
 @dataclass(frozen=True)
@@ -240,7 +174,7 @@ def settle(
             (np.maximum(room - gaps, 0) / _SIGMA_GAP).reshape(*x.shape[:-1], -1),
             (gaps[..., right, left] - wanted) / _SIGMA_GAP,
         ]
-        ends = _capsules(joints, body.radius)
+        ends = capsule_ends(joints, body.radius)
         a, b = (_SELF_PAIRS - 1).T
         distance = segment_distance(*(e[..., a, :] for e in ends), *(e[..., b, :] for e in ends))
         overlap = body.radius[a] + body.radius[b] - 0.0015 - distance
