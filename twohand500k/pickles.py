@@ -1,7 +1,8 @@
 """Read a pickle without letting it run anything.
 
 Comes in: the path of a pickle, a MANO model (Python 2, protocol 2, naming chumpy and scipy classes
-of ten years ago) or a dataset's annotations. Goes out: its dictionary of plain numpy arrays, strings and numbers.
+of ten years ago) or a dataset's annotations. Goes out: its dictionary of plain numpy arrays,
+strings and numbers.
 
 A pickle is a program that calls whatever it names. Here it may name only the entries of
 `_ALLOWED`, and each of those is an inert record of ours that keeps its arguments and does nothing:
@@ -149,7 +150,7 @@ class _Unpickler(pickle.Unpickler):
             return _ALLOWED[module, name]
         except KeyError:
             raise _Refused(
-                f"the file asks for {module}.{name}, which plain numbers do not need; it may be hostile"
+                f"the file asks for {module}.{name}, which numbers do not need; it may be hostile"
             ) from None
 
     def persistent_load(self, pid: Any) -> Any:

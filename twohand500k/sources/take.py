@@ -5,16 +5,26 @@ order, NaN where a point was not seen, and a note for everything a reader had to
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from twohand500k.conventions import JOINT_NAMES, MANO_CARRIER, N_JOINTS, N_MANO_JOINTS
+from twohand500k.conventions import (
+    DEFAULT_TIP_SET,
+    JOINT_NAMES,
+    MANO_CARRIER,
+    N_BETAS,
+    N_JOINTS,
+    N_MANO_JOINTS,
+    TIP_SETS,
+)
 
 Array = np.ndarray
 Surface = Literal["dorsal", "palmar", "radial", "ulnar", "tip"]
 SURFACES: tuple[Surface, ...] = ("dorsal", "palmar", "radial", "ulnar", "tip")
+# Stands for "left out" in a Take's arrays.
+_NOT_GIVEN = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -74,15 +84,73 @@ class InputFile:
     sha256: str
 
 
+PoseMean = Literal["flat", "mean"]
+LeftShapedirs = Literal["mirrored", "as shipped", "negated"]
+
+
+@dataclass(frozen=True, eq=False)
+class ManoParameters:
+    """MANO parameters as a dataset's annotation gives them, in its own conventions.
+
+    pose (T, 2, 16, 3) axis-angle rad; betas (T, 2, 10); transl (T, 2, 3) m, added after posing. All
+    NaN where a hand is absent; transl alone NaN where the annotation has none: the hand is then
+    placed on the take's points.
+    relative_to: what the finger rotations are relative to, the flat hand or the model's mean pose.
+    left_shapedirs: on which left model the betas were made: "mirrored" with the right's shape
+    directions mirrored (the fix), "as shipped" with MANO_LEFT's own, "negated" with those times -1.
+    Of both, several may be named: the one that agrees best with the take's points is taken.
+    R_house_dataset (3, 3): turns the annotation's axes into the take's (OpenGL's into a camera's).
+    joints: how the dataset made its joints from these parameters, "kinematic" or "regressed", or
+    "measured" where they come from elsewhere.
+    agreement m: a hand whose joints lie farther than this (mean) from the take's is refused.
+    """
+
+    pose: Array
+    betas: Array
+    transl: Array
+    relative_to: tuple[PoseMean, ...]
+    left_shapedirs: tuple[LeftShapedirs, ...]
+    joints: Literal["kinematic", "regressed", "measured"]
+    agreement: float
+    R_house_dataset: Array = field(default_factory=lambda: np.eye(3))
+
+    def __post_init__(self) -> None:
+        T = len(self.pose)
+        for name, tail in (("pose", (N_MANO_JOINTS, 3)), ("betas", (N_BETAS,)), ("transl", (3,))):
+            shape = getattr(self, name).shape
+            if shape != (T, 2, *tail):
+                raise ValueError(f"MANO {name} must be {(T, 2, *tail)}, got {shape}")
+        if not self.relative_to or not self.left_shapedirs:
+            raise ValueError("relative_to and left_shapedirs name at least one convention each")
+
+    @property
+    def given(self) -> Array:
+        """Hands that have parameters: (T, 2) bool."""
+        return np.isfinite(self.pose).all(axis=(2, 3)) & np.isfinite(self.betas).all(axis=2)
+
+    def rows(self, which: slice | Sequence[int] | Array) -> "ManoParameters":
+        """The same for some frames."""
+        return replace(
+            self, pose=self.pose[which], betas=self.betas[which], transl=self.transl[which]
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Take:
-    """One recording of one subject's hands.
+    """One recording of one subject's hands, or the frames of a dataset that belong together.
 
     subject: "" where the recording does not say. frame: the frame of space (`conventions.FRAMES`).
     sides (2,) bool, right then left: which were recorded.
     landmarks: K of them, the same for both sides.
     points (T, 2, K, 3) float64 metres; NaN = missing, in all three numbers of a point or in none.
-    frames (T,) int64: frame numbers in the file. timestamps (T,) float64 s, NaN where unknown.
+    frames (T,) int64: frame numbers in the file, unique. timestamps (T,) float64 s, NaN if unknown.
+    recorded (T, 2) bool: which hands each frame is said to hold; a hand that is not said to be
+    there is not missed. A side outside `sides` is in no frame; left out: `sides` in every frame.
+    faults (T,) str: why a frame could not be read, "" where it could; such a frame is refused.
+    shape: whose shape the frames show, one subject's throughout or another hand's in each "frame".
+    tips: the tip set (`conventions.TIP_SETS`) that the fingertips among the landmarks are of.
+    split: train, val or test where the dataset says it; "" leaves it to be drawn.
+    mano: the annotation's own MANO parameters, where it has them.
     notes: everything a reader assumed, cut away or found odd.
     """
 
@@ -98,9 +166,19 @@ class Take:
     unit: Unit
     files: tuple[InputFile, ...] = ()
     notes: tuple[str, ...] = ()
+    recorded: Array = field(default_factory=lambda: _NOT_GIVEN)
+    faults: Array = field(default_factory=lambda: _NOT_GIVEN)
+    shape: Literal["subject", "frame"] = "subject"
+    tips: str = DEFAULT_TIP_SET
+    split: Literal["", "train", "val", "test"] = ""
+    mano: ManoParameters | None = None
 
     def __post_init__(self) -> None:
         T, K = len(self.frames), len(self.landmarks)
+        if self.recorded is _NOT_GIVEN:
+            object.__setattr__(self, "recorded", np.tile(self.sides, (T, 1)))
+        if self.faults is _NOT_GIVEN:
+            object.__setattr__(self, "faults", np.full(T, "", dtype="<U1"))
         if self.sides.shape != (2,) or self.sides.dtype != bool:
             raise ValueError(f"take {self.name}: sides must be (2,) bool, got {self.sides!r}")
         if self.points.shape != (T, 2, K, 3) or self.points.dtype != np.float64:
@@ -110,6 +188,19 @@ class Take:
             )
         if self.timestamps.shape != (T,):
             raise ValueError(f"take {self.name}: timestamps must be ({T},)")
+        if self.recorded.shape != (T, 2) or self.recorded.dtype != bool:
+            raise ValueError(f"take {self.name}: recorded must be ({T}, 2) bool")
+        object.__setattr__(self, "recorded", self.recorded & self.sides)
+        if self.faults.shape != (T,) or self.faults.dtype.kind != "U":
+            raise ValueError(f"take {self.name}: faults must be ({T},) str")
+        if len(np.unique(self.frames)) != T:
+            raise ValueError(f"take {self.name}: frame numbers must be unique")
+        if self.tips not in TIP_SETS:
+            raise ValueError(f"take {self.name}: tips {self.tips!r} is none of {list(TIP_SETS)}")
+        if self.shape == "frame" and any(mark.kind == "marker" for mark in self.landmarks):
+            raise ValueError(f"take {self.name}: markers need one subject's shape")
+        if self.mano is not None and len(self.mano.pose) != T:
+            raise ValueError(f"take {self.name}: {len(self.mano.pose)} MANO frames, not {T}")
 
     @property
     def n_frames(self) -> int:
@@ -128,4 +219,7 @@ class Take:
             points=self.points[which],
             frames=self.frames[which],
             timestamps=self.timestamps[which],
+            recorded=self.recorded[which],
+            faults=self.faults[which],
+            mano=None if self.mano is None else self.mano.rows(which),
         )

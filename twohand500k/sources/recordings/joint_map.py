@@ -1,9 +1,9 @@
 """Joint maps: which of a recording's names is which joint.
 
-In: a TOML file, ours in manifests/joint_maps or anybody's, and the names a file holds. Out: for each
-hand the columns of its landmarks. Names are compared without case, separators or a `prefix:`, so
-``mixamorig:LeftHandIndex1``, ``LeftHandIndex1`` and ``left_hand_index_1`` are one name. In a map,
-``{side}`` stands for the side; a file that holds one hand may leave it out.
+In: a TOML file, ours in manifests/joint_maps or anybody's, and the names a file holds. Out: for
+each hand the columns of its landmarks. Names are compared without case, separators or a `prefix:`,
+so ``mixamorig:LeftHandIndex1``, ``LeftHandIndex1`` and ``left_hand_index_1`` are one name. In a
+map, ``{side}`` stands for the side; a file that holds one hand may leave it out.
 
 What a map may say is told in docs/sources.md.
 """

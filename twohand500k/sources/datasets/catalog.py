@@ -1,0 +1,34 @@
+"""Every public dataset that can be read, by name: a folder in, takes out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from twohand500k.errors import DataError
+from twohand500k.sources.datasets.choice import Choice
+from twohand500k.sources.take import Take
+
+Reader = Callable[[Path, Choice], list[Take]]
+
+READERS: Mapping[str, Reader] = {}
+
+
+def read_dataset(name: str, folders: Sequence[Path], choice: Choice | None = None) -> list[Take]:
+    """The takes of one dataset, from one folder or several.
+
+    Raises DataError for a folder that is not of the dataset's layout (names the first missing file
+    and where to get it), for a split it does not have, and where nothing was found. A frame that
+    cannot be read is a fault of its take, not an error.
+    """
+    choice = choice or Choice()
+    takes: list[Take] = []
+    for folder in folders:
+        takes += READERS[name](Path(folder), choice)
+    takes = [take for take in takes if take.n_frames]
+    if not takes:
+        wanted = f"{choice.subset} frames" if choice.subset else "frames"
+        raise DataError(f"{', '.join(map(str, folders))}: no {wanted} of {name} found")
+    names = [take.name for take in takes]
+    for take in takes:
+        if names.count(take.name) > 1:
+            raise DataError(f"take {take.name} is found twice; give each folder once")
+    return takes
