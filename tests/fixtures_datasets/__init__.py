@@ -1,0 +1,1 @@
+"""Writers of tiny datasets in the exact layouts of the public ones."""
