@@ -17,7 +17,15 @@ from threadpoolctl import threadpool_limits
 from twohand500k.conventions import SIDES
 from twohand500k.errors import DataError
 from twohand500k.hand.model import HandPair
-from twohand500k.ik.stage import SHARD_SIZE, BuildStage, PlannedTake, plan_take
+from twohand500k.ik.keep import Convention
+from twohand500k.ik.stage import (
+    SHARD_SIZE,
+    BuildStage,
+    Fitting,
+    Keeping,
+    PlannedTake,
+    plan_take,
+)
 from twohand500k.ik.verdict import Reason, Thresholds
 from twohand500k.pipeline import RunSummary, run
 from twohand500k.shards import Dataset
@@ -57,6 +65,7 @@ class TakeReport:
     frames, kept: read and kept. residual_median, residual_p95: mean distance of a hand's fit from
     its points, m. past_limit_share: hands with an angle 5 degrees or more past its limit. NaN where
     nothing was kept. betas (2, 10), sigma (2,) m: the calibration; converged: whether it settled.
+    betas None where each frame has its own; all None where the annotation's parameters were kept.
     """
 
     name: str
@@ -65,9 +74,9 @@ class TakeReport:
     residual_median: float
     residual_p95: float
     past_limit_share: float
-    betas: Sequence[Sequence[float]]
-    sigma: Sequence[float]
-    converged: bool
+    betas: Sequence[Sequence[float]] | None
+    sigma: Sequence[float] | None
+    converged: bool | None
 
 
 @dataclass(frozen=True)
@@ -172,6 +181,7 @@ def _take_reports(dataset: Dataset, planned: Sequence[PlannedTake]) -> tuple[Tak
     reports = []
     for plan in planned:
         name = plan.take.name
+        found = plan.known.calibration if isinstance(plan.known, Fitting) else None
         fit = np.concatenate(error.get(name, [np.array([np.nan])])).astype(np.float64)
         excess = np.concatenate(violated.get(name, [np.array([np.nan])]))
         reports.append(
@@ -182,9 +192,13 @@ def _take_reports(dataset: Dataset, planned: Sequence[PlannedTake]) -> tuple[Tak
                 residual_median=float(np.median(fit)),
                 residual_p95=float(np.percentile(fit, 95)),
                 past_limit_share=float(np.where(np.isnan(excess), np.nan, excess > _PAST).mean()),
-                betas=plan.calibration.betas.round(3).tolist(),
-                sigma=plan.calibration.sigma.tolist(),
-                converged=plan.calibration.converged,
+                betas=(
+                    found.betas.round(3).tolist()
+                    if found is not None and plan.take.shape == "subject"
+                    else None
+                ),
+                sigma=None if found is None else found.sigma.tolist(),
+                converged=None if found is None else found.converged,
             )
         )
     return tuple(reports)
@@ -199,18 +213,26 @@ def _with_usable_times(take: Take, log: Log) -> Take:
 
 
 def _doubts(plan: PlannedTake) -> list[str]:
-    """What a person should know before the frames are fitted."""
+    """What a person should know before the frames are built."""
+    take = plan.take
     lines = []
-    for side in np.flatnonzero(plan.take.sides).tolist():
-        seen = np.isfinite(plan.take.points[:, side]).all(axis=-1).any(axis=0)
-        never = [m.name for m, there in zip(plan.take.landmarks, seen, strict=True) if not there]
+    if faulty := int((take.faults != "").sum()):
+        first = str(take.faults[take.faults != ""][0])
+        lines.append(f"{faulty:,} frames cannot be read and are refused; the first: {first}")
+    if isinstance(plan.known, Keeping):
+        return lines
+    if take.mano is not None:
+        lines.append("its MANO parameters mean nothing on this hand model; fitted to its joints")
+    for side in np.flatnonzero(take.sides).tolist():
+        seen = np.isfinite(take.points[:, side]).all(axis=-1).any(axis=0)
+        never = [m.name for m, there in zip(take.landmarks, seen, strict=True) if not there]
         if never and seen.any():
             lines.append(f"never seen of the {SIDES[side]} hand: {', '.join(never)}")
         reasons = plan.screened[side]
         for reason, count in sorted(reasons.items()):
-            if reason != Reason.OK and 2 * count > plan.take.n_frames:
+            if reason != Reason.OK and 2 * count > reasons.total():
                 lines.append(f"{count:,} {SIDES[side]} hands are refused before a fit: {reason}")
-    sigma = np.nan_to_num(plan.calibration.sigma)
+    sigma = np.nan_to_num(plan.known.calibration.sigma)
     if sigma.max() > Thresholds.sigma_most:
         lines.append(
             f"{1e3 * sigma.max():.1f} mm from the best hand that fits the take: a wrong joint in "
@@ -220,16 +242,29 @@ def _doubts(plan: PlannedTake) -> list[str]:
 
 
 def _planned_line(plan: PlannedTake) -> str:
-    take = plan.take
-    seen = " and ".join(vote.side for vote in plan.votes if vote is not None)
-    unit = f"{take.unit.name} ({take.unit.how})"
-    sigma = plan.calibration.sigma[np.isfinite(plan.calibration.sigma)]
+    take, known = plan.take, plan.known
+    seen = " and ".join(side for side, there in zip(SIDES, take.sides, strict=True) if there)
+    said = f"{take.name}: {take.n_frames:,} frames, {seen}, "
+    if isinstance(known, Keeping):
+        read = {side: c for side, c in zip(SIDES, known.conventions, strict=True) if c is not None}
+        return f"{said}MANO parameters kept: " + "; ".join(
+            _convention_line(side, c) for side, c in read.items()
+        )
+    sigma = known.calibration.sigma[np.isfinite(known.calibration.sigma)]
     if not len(sigma):
         found = "no hand to calibrate on"
     else:
         found = f"noise {1e3 * sigma.max():.2f} mm"
-        found += "" if plan.calibration.converged else ", calibration did not settle"
-    return (
-        f"{take.name}: {take.n_frames:,} frames, {seen}, {len(take.landmarks)} landmarks, "
-        f"{unit}, {found}"
-    )
+        found += "" if known.calibration.converged else ", calibration did not settle"
+    unit = f"{take.unit.name} ({take.unit.how})"
+    shape = ", a shape for every hand" if take.shape == "frame" else ""
+    return f"{said}{len(take.landmarks)} landmarks, {unit}{shape}, {found}"
+
+
+def _convention_line(side: str, convention: Convention) -> str:
+    line = f"{side} relative to the {convention.relative_to} hand"
+    if side == "left":
+        line += f", left shape directions {convention.left_shapedirs}"
+    if np.isnan(convention.agreement):
+        return f"{line}, no joints to check against"
+    return f"{line}, {1e3 * convention.agreement:.2f} mm from its own joints"

@@ -210,31 +210,70 @@ def shape_from_distances(
     """Betas (10,) whose rest hand has the median distances of a take (N, K, 3).
 
     The one estimate of shape that is the same for a hand and its mirror image, so it can be used to
-    judge which of the two a take holds: a calibration that fits poses has already decided. Gauss-
-    Newton on the distances within rigid bodies (`sigma` m each, the model's own misfit included)
-    with betas drawn to the template (`sigma_betas`). Landmarks are taken for joints. The template
-    (zeros) where fewer than six distances are seen.
+    judge which of the two a take holds: a calibration that fits poses has already decided.
+    Landmarks are taken for joints. Otherwise as `shapes_from_distances`.
     """
     pairs = _pairs(tuple(int(j) for j in joints))
     measured = _distances(points, pairs)
+    lengths = np.full(len(pairs), np.nan)
     use = np.isfinite(measured).any(axis=0)
-    betas = np.zeros(N_BETAS)
-    if use.sum() < 6:
-        return betas
-    length = np.nanmedian(measured[:, use], axis=0)
+    lengths[use] = np.nanmedian(measured[:, use], axis=0)
+    sigmas = np.full(len(pairs), sigma)
+    return _shapes(lengths[None], pairs, joints, model, sigmas, sigma_betas)[0]
+
+
+def shapes_from_distances(
+    points: Array,
+    joints: Sequence[int] | Array,
+    model: HandModel,
+    weights: Array | None = None,
+    sigma: float = 2e-3,
+    sigma_betas: float = 1.0,
+) -> Array:
+    """Betas (N, 10), hand by hand, whose rest hand has each hand's own distances (N, K, 3).
+
+    Gauss-Newton on the distances within rigid bodies (`sigma` m each, the model's own misfit
+    included; more for landmarks of `weights` (K,) below 1) with betas drawn to the template
+    (`sigma_betas`). The template (zeros) where fewer than six distances are seen.
+    """
+    pairs = _pairs(tuple(int(j) for j in joints))
+    weights = np.ones(len(joints)) if weights is None else np.asarray(weights)
+    sigmas = sigma * np.sqrt((1 / weights[pairs] ** 2).mean(axis=1))
+    lengths = _distances(np.asarray(points, dtype=np.float64), pairs)
+    parts = [
+        _shapes(lengths[i : i + 4096], pairs, joints, model, sigmas, sigma_betas)
+        for i in range(0, len(lengths), 4096)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, N_BETAS))
+
+
+def _shapes(
+    lengths: Array,
+    pairs: Array,
+    joints: Sequence[int] | Array,
+    model: HandModel,
+    sigmas: Array,
+    sigma_betas: float,
+) -> Array:
+    """Betas (N, 10) of measured lengths (N, P), NaN where not seen."""
     at = np.asarray(joints)
-    first, second = at[pairs[use, 0]], at[pairs[use, 1]]
-    rest = model.with_shape(np.vstack([betas, np.eye(N_BETAS)])).with_pose().joints
+    first, second = at[pairs[:, 0]], at[pairs[:, 1]]
+    rest = model.with_shape(np.vstack([np.zeros(N_BETAS), np.eye(N_BETAS)])).with_pose().joints
     vector = rest[:, first] - rest[:, second]  # the rest joints are affine in betas
     slope = vector[1:] - vector[0]
+    seen = np.isfinite(lengths)
+    weight = np.where(seen & (seen.sum(axis=1, keepdims=True) >= 6), 1 / sigmas, 0.0)
+    lengths = np.where(seen, lengths, 0.0)
+    betas = np.zeros((len(lengths), N_BETAS))
     for _ in range(20):
-        bone = vector[0] + np.einsum("bpc,b->pc", slope, betas)
+        bone = vector[0] + np.einsum("bpc,nb->npc", slope, betas)
         now = np.linalg.norm(bone, axis=-1)
-        J = np.einsum("bpc,pc->pb", slope, bone) / now[:, None] / sigma
-        H = J.T @ J + np.eye(N_BETAS) / sigma_betas**2
-        step = np.linalg.solve(H, J.T @ ((length - now) / sigma) - betas / sigma_betas**2)
+        J = np.einsum("bpc,npc->npb", slope, bone / now[..., None]) * weight[..., None]
+        H = np.einsum("npa,npb->nab", J, J) + np.eye(N_BETAS) / sigma_betas**2
+        g = np.einsum("npb,np->nb", J, (lengths - now) * weight) - betas / sigma_betas**2
+        step = np.linalg.solve(H, g[..., None])[..., 0]
         betas = betas + step
-        if np.abs(step).max() < 1e-9:
+        if np.abs(step).max(initial=0.0) < 1e-9:
             break
     return betas
 

@@ -1,10 +1,11 @@
 """The build stage: takes in, verified interactions out.
 
-`plan_build` reads nothing and writes nothing: takes come in, and for each of them the side is
-voted on, the subject's shape is calibrated, and the frames are cut into work units. `BuildStage` is
-what a worker does with one unit: screen, solve, judge, and put right and left together. A frame's
-result depends on its take's calibration and its own points (with smoothing: on a fixed window of
-neighbours), never on how the take was cut.
+`plan_take` reads nothing and writes nothing: of a take the side is voted on, the subject's shape is
+calibrated (or, where the take brings MANO parameters that mean something on the hand model, their
+convention is settled), and the frames are cut into work units. `BuildStage` is what a worker does
+with one unit: screen, solve, judge (or convert and check), and put right and left together. A
+frame's result depends on what is known of its take and its own points (with smoothing: on a fixed
+window of neighbours), never on how the take was cut.
 """
 
 import hashlib
@@ -16,12 +17,24 @@ from urllib.parse import quote
 
 import numpy as np
 
-from twohand500k.conventions import N_BETAS, N_JOINTS, N_MANO_JOINTS, SIDES
+from twohand500k.conventions import (
+    LEFT,
+    N_BETAS,
+    N_JOINTS,
+    N_MANO_JOINTS,
+    RIGHT,
+    SIDES,
+    TIP_SETS,
+)
+from twohand500k.errors import DataError
 from twohand500k.hand.model import HandPair
 from twohand500k.ik.calibrate import Calibration, calibrate, first_guess
+from twohand500k.ik.calibrate_frames import calibrate_frames, shapes_of
+from twohand500k.ik.judged import JudgedSide
+from twohand500k.ik.keep import Convention, choose, keep_side, keeps
 from twohand500k.ik.smooth import WINDOW, smooth_target
 from twohand500k.ik.solver import Settings, Solution, solve
-from twohand500k.ik.verdict import Reason, SideVote, Verdicts, judge, screen, vote_on_side
+from twohand500k.ik.verdict import Reason, SideVote, judge, screen, vote_on_side
 from twohand500k.pipeline import Stats, Summary, UnitResult, split_for
 from twohand500k.shards import Reject, Samples
 from twohand500k.sources import Take
@@ -32,24 +45,55 @@ SHARD_SIZE = 4096
 
 
 @dataclass(frozen=True, eq=False)
+class Fitting:
+    """A take to be fitted: its calibration, and what it says of each recorded side (else None)."""
+
+    calibration: Calibration
+    votes: tuple[SideVote | None, SideVote | None]
+    called = "calibration"
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything in the calibration that the fit of a frame depends on."""
+        digest = hashlib.sha256()
+        arrays: list[Array] = [self.calibration.betas, self.calibration.sigma]
+        for sits in self.calibration.attachments:
+            arrays += [sits.carrier, sits.tip, sits.offset, sits.weight]
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """A take whose MANO parameters are kept: how each side's are read (None: no such side)."""
+
+    conventions: tuple[Convention | None, Convention | None]
+    called = "convention"
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the conventions."""
+        return hashlib.sha256(repr(self.conventions).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
 class TakeChunk:
     """One work unit: some frames of one take and what is known of the whole take.
 
-    take holds the frames `keep` and, when smoothing, their neighbours. votes: what the take says
-    of each recorded side (None where that side was not recorded).
+    take holds the frames `keep` and, when smoothing, their neighbours.
     """
 
     take: Take
     keep: slice
-    calibration: Calibration
-    votes: tuple[SideVote | None, SideVote | None]
+    known: Fitting | Keeping
     name: str
 
     @property
     def inputs(self) -> Mapping[str, str]:
-        """sha256 of the take's files by take and file name, and of the calibration."""
+        """sha256 of the take's files by take and file name, and of what is known of the take."""
         files = {f"{self.take.name}: {Path(f.path).name}": f.sha256 for f in self.take.files}
-        return files | {f"{self.take.name}: calibration": _sha256(self.calibration)}
+        return files | {f"{self.take.name}: {self.known.called}": self.known.sha256}
 
 
 @dataclass(frozen=True)
@@ -60,9 +104,8 @@ class PlannedTake:
     """
 
     take: Take
-    calibration: Calibration
-    votes: tuple[SideVote | None, SideVote | None]
-    screened: tuple[Mapping[str, int], Mapping[str, int]]
+    known: Fitting | Keeping
+    screened: tuple[Counter[str], Counter[str]]
     units: tuple[TakeChunk, ...]
 
 
@@ -75,26 +118,20 @@ def plan_take(
     shard_size: int = SHARD_SIZE,
     threads: int | None = None,
 ) -> PlannedTake:
-    """Vote on the sides of a take, calibrate its subject, cut it into work units.
+    """Learn of a take what its frames are then built with, cut it into work units.
 
     shape_per_side: betas of right and left apart. smooth: give each unit the neighbouring frames
     that smoothing looks at. shard_size: frames per unit. threads: as `solve` takes them.
-    Raises DataError if most hands of a side are of the other side, or no frame can be fitted.
+    Raises DataError if most hands of a side are of the other side, no frame can be fitted, MANO
+    parameters do not agree with the take's joints, or there are only parameters of another model.
     """
-    votes: list[SideVote | None] = [None, None]
-    for side in np.flatnonzero(take.sides).tolist():
-        vote = vote_on_side(take, side, hands[side], threads=threads)
-        vote.require_declared(take.name)
-        votes[side] = vote
-    joints = [mark.joint for mark in take.landmarks]
-    passed = np.zeros((take.n_frames, 2), dtype=bool)
-    screened: list[Counter[str]] = [Counter(), Counter()]
-    for side in np.flatnonzero(take.sides).tolist():
-        reason, _ = screen(take.points[:, side], joints, hands[side])
-        passed[:, side] = reason == Reason.OK.value
-        screened[side].update(reason.tolist())
-    calibration = _calibrate(take, passed, hands, shape_per_side, threads)
-    margin = WINDOW if smooth else 0
+    screened: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    known: Fitting | Keeping
+    if keeps(take, hands):
+        known = Keeping(_conventions(take, hands))
+    else:
+        known = _fitting(take, hands, screened, shape_per_side, threads)
+    margin = WINDOW if smooth and isinstance(known, Fitting) else 0
     units = []
     for start in range(0, take.n_frames, shard_size):
         stop = min(start + shard_size, take.n_frames)
@@ -103,14 +140,49 @@ def plan_take(
             TakeChunk(
                 take=take.rows(slice(first, last)),
                 keep=slice(start - first, stop - first),
-                calibration=calibration,
-                votes=(votes[0], votes[1]),
+                known=known,
                 name=f"{take.name} frames {take.frames[start]}-{take.frames[stop - 1]}",
             )
         )
-    return PlannedTake(
-        take, calibration, (votes[0], votes[1]), (screened[0], screened[1]), tuple(units)
-    )
+    return PlannedTake(take, known, screened, tuple(units))
+
+
+def _conventions(take: Take, hands: HandPair) -> tuple[Convention | None, Convention | None]:
+    given = take.mano.given if take.mano is not None else take.recorded
+    right, left = (choose(take, s, hands) if given[:, s].any() else None for s in (RIGHT, LEFT))
+    return right, left
+
+
+def _fitting(
+    take: Take,
+    hands: HandPair,
+    screened: tuple[Counter[str], Counter[str]],
+    shape_per_side: bool,
+    threads: int | None,
+) -> Fitting:
+    """Vote on the sides of a take and calibrate it, leaving out the hands that screening refuses.
+
+    Counts what it refuses in `screened`.
+    """
+    if take.mano is not None and not take.seen.any():
+        raise DataError(
+            f"take {take.name} holds MANO parameters and no joints, and {hands.right.name!r} is "
+            f"not the hand model they were made for ({take.mano.model!r}): give --hand-model the "
+            "folder of MANO_RIGHT and MANO_LEFT"
+        )
+    votes: list[SideVote | None] = [None, None]
+    for side in np.flatnonzero(take.sides).tolist():
+        vote = vote_on_side(take, side, hands[side], threads=threads)
+        vote.require_declared(take.name)
+        votes[side] = vote
+    joints = [mark.joint for mark in take.landmarks]
+    passed = np.zeros((take.n_frames, 2), dtype=bool)
+    for side in np.flatnonzero(take.sides).tolist():
+        reason, _ = screen(take.points[:, side], joints, hands[side])
+        passed[:, side] = reason == Reason.OK.value
+        screened[side].update(reason[take.recorded[:, side] & (take.faults == "")].tolist())
+    calibration = _calibrate(take, passed, hands, shape_per_side, threads)
+    return Fitting(calibration, (votes[0], votes[1]))
 
 
 def _calibrate(
@@ -122,6 +194,8 @@ def _calibrate(
     """
     points = np.where(passed[..., None, None], take.points, np.nan)
     if np.isfinite(points).any():
+        if take.shape == "frame":
+            return calibrate_frames(take, passed, hands, threads=threads)
         return calibrate(replace(take, points=points), hands, per_side=per_side, threads=threads)
     right = first_guess(take.landmarks, hands.right)
     left = first_guess(take.landmarks, hands.left.mirrored()).mirrored()
@@ -150,73 +224,68 @@ class BuildStage:
 
     def __call__(self, chunk: TakeChunk) -> UnitResult:
         take = chunk.take.rows(chunk.keep)
-        fits = [_fit_side(self, chunk, side) for side in range(2)]
+        sides = (_judged_side(self, chunk, RIGHT), _judged_side(self, chunk, LEFT))
         # Percent-encoded where a take's name is not ASCII: ids are, and stay unique.
         stem = quote(f"{take.source}/{take.name}", safe="/ !#$&'()+,;=@[]{}")
         ids = np.array([f"{stem}/{frame:06d}" for frame in take.frames])
-        ok = np.stack([fit.verdicts.ok if fit else np.zeros(len(ids), bool) for fit in fits], 1)
-        recorded = ok[:, take.sides]
-        kept: Array = np.asarray(recorded.any(1) if self.one_hand else recorded.all(1))
+        ok = np.stack([s.verdicts.ok if s else np.zeros(len(ids), bool) for s in sides], axis=1)
+        ok &= take.recorded & (take.faults == "")[:, None]
+        kept: Array = np.asarray(ok.any(axis=1))
+        if not self.one_hand:
+            kept = kept & (ok | ~take.recorded).all(axis=1)
         refused = np.flatnonzero(~kept).tolist()
-        rejects = tuple(_reject(str(ids[row]), take, fits, row) for row in refused)
-        samples = _samples(take, ids, fits, ok, kept) if kept.any() else None
-        return UnitResult(samples, rejects, n_in=len(ids), stats=_stats(fits, kept))
+        rejects = tuple(_reject(str(ids[row]), take, sides, row) for row in refused)
+        samples = _samples(take, ids, sides, ok, kept) if kept.any() else None
+        return UnitResult(samples, rejects, n_in=len(ids), stats=_stats(take, sides, kept))
 
 
-@dataclass(frozen=True, eq=False)
-class _SideFit:
-    """One side of a chunk: T frames fitted and judged. NaN where there is no fit."""
-
-    pose: Array
-    transl: Array
-    betas: Array
-    joints: Array
-    fit_error: Array
-    limit_violation: Array
-    converged: Array
-    verdicts: Verdicts
-    ambiguous: Array
+def _judged_side(stage: BuildStage, chunk: TakeChunk, side: int) -> JudgedSide | None:
+    """One side of a chunk, fitted or kept; None where the take has no such side."""
+    known = chunk.known
+    if isinstance(known, Keeping):
+        convention = known.conventions[side]
+        if convention is None:
+            return None
+        return keep_side(chunk.take.rows(chunk.keep), side, convention, stage.hands)
+    vote = known.votes[side]
+    return None if vote is None else _fit_side(stage, chunk, side, known.calibration, vote)
 
 
-def _fit_side(stage: BuildStage, chunk: TakeChunk, side: int) -> _SideFit | None:
-    take, calibration = chunk.take, chunk.calibration
-    vote = chunk.votes[side]
-    if vote is None:
-        return None
-    shaped = stage.hands[side].with_shape(calibration.betas[side])
+def _fit_side(
+    stage: BuildStage, chunk: TakeChunk, side: int, calibration: Calibration, vote: SideVote
+) -> JudgedSide:
+    take = chunk.take
+    model = stage.hands[side].with_tips(TIP_SETS[take.tips])
     attachments = calibration.attachments[side]
     sigma = float(calibration.sigma[side])
     settings = Settings() if np.isnan(sigma) else Settings(sigma_point=sigma)
     points = take.points[:, side]
+    betas = calibration.betas[side]
+    if take.shape == "frame":
+        betas = shapes_of(points, attachments, model, settings.sigma_point)
+    shaped = model.with_shape(betas)
     solution = solve(points, shaped, attachments, settings)
     if stage.smooth:
         target = smooth_target(solution, shaped, take.timestamps)
         solution = solve(points, shaped, attachments, settings, target=target)
     points, solution = points[chunk.keep], solution.rows(chunk.keep)
+    if betas.ndim == 2:
+        shaped = model.with_shape(betas[chunk.keep])
     verdicts = judge(points, solution, shaped, attachments, settings)
-    return _SideFit(
+    stored = stage.hands[side].with_shape(shaped.betas)
+    return JudgedSide(
         pose=solution.pose,
         transl=solution.transl,
         betas=np.broadcast_to(shaped.betas, (len(points), N_BETAS)),
-        joints=shaped.with_pose(solution.pose, solution.transl).joints,
+        joints=stored.with_pose(solution.pose, solution.transl).joints,
         fit_error=_mean_residual(solution),
         limit_violation=solution.limit_excess.max(axis=(1, 2)),
         converged=solution.converged,
         verdicts=verdicts,
         # Within a take the take decides: a single flat hand is in doubt only if the take is.
         ambiguous=verdicts.ambiguous & (vote.decision == "undecided"),
+        refit_residual=np.full(len(points), np.nan),
     )
-
-
-def _sha256(calibration: Calibration) -> str:
-    """Hash of everything in a calibration that the fit of a frame depends on."""
-    digest = hashlib.sha256()
-    arrays: list[Array] = [calibration.betas, calibration.sigma]
-    for sits in calibration.attachments:
-        arrays += [sits.carrier, sits.tip, sits.offset, sits.weight]
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _mean_residual(solution: Solution) -> Array:
@@ -228,23 +297,23 @@ def _mean_residual(solution: Solution) -> Array:
 
 
 def _samples(
-    take: Take, ids: Array, fits: Sequence[_SideFit | None], present: Array, kept: Array
+    take: Take, ids: Array, sides: Sequence[JudgedSide | None], present: Array, kept: Array
 ) -> Samples:
     """The kept interactions of a chunk; a hand that is not ok is absent."""
     n = len(ids)
 
     def both(name: str, tail: tuple[int, ...] = ()) -> Array:
         out = np.full((n, 2, *tail), np.nan)
-        for side, fit in enumerate(fits):
-            if fit is not None:
-                out[:, side] = getattr(fit, name)
+        for side, judged in enumerate(sides):
+            if judged is not None:
+                out[:, side] = getattr(judged, name)
         out[~present] = np.nan
         return out[kept]
 
     ambiguous = np.zeros((n, 2), dtype=bool)
-    for side, fit in enumerate(fits):
-        if fit is not None:
-            ambiguous[:, side] = fit.ambiguous
+    for side, judged in enumerate(sides):
+        if judged is not None:
+            ambiguous[:, side] = judged.ambiguous
     count = int(kept.sum())
     return Samples(
         sample_id=ids[kept],
@@ -259,32 +328,42 @@ def _samples(
         frame=take.frames[kept],
         timestamp=take.timestamps[kept],
         mirrored=np.zeros((count, 2), dtype=bool),
-        split=np.full(count, split_for(take.source, take.subject or take.name)),
+        split=np.full(count, take.split or split_for(take.source, take.subject or take.name)),
         fit_error=both("fit_error"),
         limit_violation=both("limit_violation"),
         side_ambiguous=(ambiguous & present)[kept],
     )
 
 
-def _reject(sample_id: str, take: Take, fits: Sequence[_SideFit | None], row: int) -> Reject:
+def _reject(sample_id: str, take: Take, sides: Sequence[JudgedSide | None], row: int) -> Reject:
     """Why a frame is refused: the first bad side's reason, and what was seen on each."""
+    if take.faults[row]:
+        return Reject(sample_id, take.source, Reason.UNREADABLE.value, str(take.faults[row]))
     faults = [
-        (str(fit.verdicts.reason[row]), f"{SIDES[side]}: {fit.verdicts.detail[row]}")
-        for side, fit in enumerate(fits)
-        if fit is not None and not fit.verdicts.ok[row]
+        (str(judged.verdicts.reason[row]), f"{SIDES[side]}: {judged.verdicts.detail[row]}")
+        for side, judged in enumerate(sides)
+        if judged is not None and take.recorded[row, side] and not judged.verdicts.ok[row]
     ]
+    if not faults:
+        return Reject(sample_id, take.source, Reason.TOO_FEW_JOINTS.value, "holds no hand")
     return Reject(sample_id, take.source, faults[0][0], "; ".join(said for _, said in faults))
 
 
-def _stats(fits: Sequence[_SideFit | None], kept: Array) -> Stats:
-    there = [fit for fit in fits if fit is not None]
-    counts = {
-        "hands": sum(len(fit.pose) for fit in there),
-        "hands_ok": sum(int(fit.verdicts.ok.sum()) for fit in there),
-        "hands_ok_not_converged": sum(
-            int((~fit.converged)[fit.verdicts.ok].sum()) for fit in there
-        ),
-        "hands_side_ambiguous": sum(int(fit.ambiguous.sum()) for fit in there),
-    }
-    errors = sum((Summary.of(fit.fit_error[kept]) for fit in there), Summary())
-    return Stats(counts=counts, summaries={"fit_error_m": errors})
+def _stats(take: Take, sides: Sequence[JudgedSide | None], kept: Array) -> Stats:
+    counts: Counter[str] = Counter()
+    errors, refits = Summary(), Summary()
+    for side, judged in enumerate(sides):
+        if judged is None:
+            continue
+        there = take.recorded[:, side]
+        ok = judged.verdicts.ok & there
+        counts["hands"] += int(there.sum())
+        counts["hands_ok"] += int(ok.sum())
+        counts["hands_ok_not_converged"] += int((ok & ~judged.converged).sum())
+        counts["hands_side_ambiguous"] += int((ok & judged.ambiguous).sum())
+        errors += Summary.of(judged.fit_error[kept & there])
+        refits += Summary.of(judged.refit_residual[kept & there])
+    summaries = {"fit_error_m": errors}
+    if refits.n:
+        summaries["left_betas_refit_residual_m"] = refits
+    return Stats(counts=dict(counts), summaries=summaries)

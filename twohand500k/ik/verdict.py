@@ -58,6 +58,8 @@ class Reason(StrEnum):
     MIRRORED = "mirrored"
     BENT_BACKWARDS = "bent_backwards"
     RESIDUAL_TOO_LARGE = "residual_too_large"
+    UNREADABLE = "unreadable"
+    ANNOTATION_DISAGREES = "annotation_disagrees"
 
 
 @dataclass(frozen=True)
@@ -323,6 +325,18 @@ def judge(
     return Verdicts(ledger.reason, tuple(ledger.detail), excess, ambiguous, margin)
 
 
+def describe_excess(excess: Array, angles: Array) -> str:
+    """The largest excess (15, 3) over a joint limit in words; angles (15, 3) rad say which way."""
+    joint, angle = np.unravel_index(excess.argmax(), excess.shape)
+    degrees = np.degrees(excess[joint, angle])
+    way = ""
+    if angle == FLEXION:
+        way = " (too far inwards)" if angles[joint, angle] > 0 else " (backwards)"
+    return (
+        f"{MANO_JOINT_NAMES[joint + 1]} {ANGLE_NAMES[angle]} {degrees:.0f} deg past its limit{way}"
+    )
+
+
 def vote_on_side(
     take: Take,
     side: int,
@@ -430,16 +444,7 @@ class _Free(_Fit):
     def describe(self, k: int | np.integer) -> str:
         excess = self.solution.limit_excess[k]
         past = np.where(excess >= self.bent_at[k], excess, 0.0)
-        joint, angle = np.unravel_index(past.argmax(), past.shape)
-        degrees = np.degrees(excess[joint, angle])
-        way = ""
-        if angle == FLEXION:
-            inwards = self.solution.angles[k, joint, angle] > 0
-            way = " (too far inwards)" if inwards else " (backwards)"
-        return (
-            f"{MANO_JOINT_NAMES[joint + 1]} {ANGLE_NAMES[angle]} {degrees:.0f} deg past its limit"
-            + way
-        )
+        return describe_excess(past, self.solution.angles[k])
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,16 +1,23 @@
-"""Sources: from recorded files to `Take`s. One reader a format, one TOML joint map a source."""
+"""Sources: what was recorded, as `Take`s. Recordings of points, and public datasets of hands."""
 
-from twohand500k.sources.recordings.joint_map import JointMap, list_maps, load_map
-from twohand500k.sources.recordings.reader import read_takes
-from twohand500k.sources.take import InputFile, Landmark, Take, Unit
+from twohand500k.sources.datasets import READERS, Choice, read_dataset
+from twohand500k.sources.manifest import SourceManifest, list_manifests
+from twohand500k.sources.recordings import JointMap, list_maps, load_map, read_takes
+from twohand500k.sources.take import InputFile, Landmark, ManoParameters, Take, Unit
 
 __all__ = [
+    "READERS",
+    "Choice",
     "InputFile",
     "JointMap",
     "Landmark",
+    "ManoParameters",
+    "SourceManifest",
     "Take",
     "Unit",
+    "list_manifests",
     "list_maps",
     "load_map",
+    "read_dataset",
     "read_takes",
 ]

@@ -103,6 +103,7 @@ class ManoParameters:
     joints: how the dataset made its joints from these parameters, "kinematic" or "regressed", or
     "measured" where they come from elsewhere.
     agreement m: a hand whose joints lie farther than this (mean) from the take's is refused.
+    model: the hand model they were made for, by its name; every licensed MANO file is "mano".
     """
 
     pose: Array
@@ -113,6 +114,7 @@ class ManoParameters:
     joints: Literal["kinematic", "regressed", "measured"]
     agreement: float
     R_house_dataset: Array = field(default_factory=lambda: np.eye(3))
+    model: str = "mano"
 
     def __post_init__(self) -> None:
         T = len(self.pose)

@@ -127,7 +127,7 @@ class Frames:
             left_shapedirs=manifest.left_shapedirs,  # type: ignore[arg-type]
             joints=manifest.joints,  # type: ignore[arg-type]
             agreement=manifest.agreement_mm * 1e-3,
-            **({} if R is None else {"R_house_dataset": R}),
+            R_house_dataset=np.eye(3) if R is None else R,
         )
 
     def _stacked(self, what: str, tail: tuple[int, ...]) -> Array:
