@@ -4,12 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from twohand500k.errors import DataError
+from twohand500k.sources.datasets import freihand, h2o, ho3d, interhand26m
 from twohand500k.sources.datasets.choice import Choice
 from twohand500k.sources.take import Take
 
 Reader = Callable[[Path, Choice], list[Take]]
 
-READERS: Mapping[str, Reader] = {}
+READERS: Mapping[str, Reader] = {
+    "freihand": freihand.read,
+    "h2o": h2o.read,
+    "h2o3d": ho3d.read_h2o3d,
+    "ho3d": ho3d.read_ho3d,
+    "interhand26m": interhand26m.read,
+}
 
 
 def read_dataset(name: str, folders: Sequence[Path], choice: Choice | None = None) -> list[Take]:
