@@ -2,13 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from twohand500k.errors import DataError
-from twohand500k.sources.datasets import freihand, h2o, ho3d, interhand26m
+from twohand500k.sources.datasets import (
+    freihand,
+    h2o,
+    ho3d,
+    interhand26m,
+    joints,
+    lsmv,
+    quest,
+    rhd,
+    stb,
+)
 from twohand500k.sources.datasets.choice import Choice
 from twohand500k.sources.take import Take
 
-Reader = Callable[[Path, Choice], list[Take]]
+Reader = Callable[..., list[Take]]
 
 READERS: Mapping[str, Reader] = {
     "freihand": freihand.read,
@@ -16,20 +27,35 @@ READERS: Mapping[str, Reader] = {
     "h2o3d": ho3d.read_h2o3d,
     "ho3d": ho3d.read_ho3d,
     "interhand26m": interhand26m.read,
+    "joints": joints.read,
+    "lsmv": lsmv.read,
+    "quest": quest.read,
+    "rhd": rhd.read,
+    "stb": stb.read,
 }
 
 
-def read_dataset(name: str, folders: Sequence[Path], choice: Choice | None = None) -> list[Take]:
+# What a user declares to a reader beside the folder, by the reader's own argument names; all other
+# datasets say it themselves.
+DECLARED: Mapping[str, tuple[str, ...]] = {
+    "joints": ("map", "unit", "side", "subject", "coordinates"),
+}
+
+
+def read_dataset(
+    name: str, folders: Sequence[Path], choice: Choice | None = None, **declared: Any
+) -> list[Take]:
     """The takes of one dataset, from one folder or several.
 
-    Raises DataError for a folder that is not of the dataset's layout (names the first missing file
-    and where to get it), for a split it does not have, and where nothing was found. A frame that
-    cannot be read is a fault of its take, not an error.
+    declared: arguments of the reader that `DECLARED` lists for it. Raises DataError for a folder
+    that is not of the dataset's layout (names the first missing file and where to get it), for a
+    split it does not have, and where nothing was found. A frame that cannot be read is a fault of
+    its take, not an error.
     """
     choice = choice or Choice()
     takes: list[Take] = []
     for folder in folders:
-        takes += READERS[name](Path(folder), choice)
+        takes += READERS[name](Path(folder), choice, **declared)
     takes = [take for take in takes if take.n_frames]
     if not takes:
         wanted = f"{choice.subset} frames" if choice.subset else "frames"
