@@ -17,14 +17,19 @@ from twohand500k.hand import HandPair, load_hands
 from twohand500k.ik import BuildOptions, BuildReport, build_takes, plan_takes
 from twohand500k.report import FittedFrames, overlay_sheet, pick_moments, save_png, skeleton_edges
 from twohand500k.shards import Dataset
-from twohand500k.sources import Landmark, Take, read_takes
+from twohand500k.sources import DECLARED, READERS, Choice, Landmark, Take, read_dataset, read_takes
 
-SOURCES = ("mocap",)
+MOCAP = "mocap"
+_DECLARED = dict(DECLARED) | {MOCAP: ("map", "unit", "side", "subject", "coordinates")}
 
 
 @click.command()
 @click.option(
-    "--source", type=click.Choice(SOURCES), required=True, help="What kind of recording it is."
+    "--source",
+    type=click.Choice((MOCAP, *READERS)),
+    required=True,
+    metavar="NAME",
+    help="mocap, or a dataset's name: `twohand info --sources` lists them.",
 )
 @click.option(
     "--input",
@@ -32,12 +37,15 @@ SOURCES = ("mocap",)
     type=click.Path(path_type=Path),
     multiple=True,
     required=True,
-    help="A recording, or a folder of them (BVH, C3D, TRC, CSV, NPZ, NPY). May be repeated.",
+    help="mocap: a recording or a folder of them (BVH, C3D, TRC, CSV, NPZ, NPY); else the folder "
+    "of the dataset. May be repeated.",
 )
 @options.out_dir
-@click.option(
-    "--map", "joint_map", metavar="NAME|FILE", help="Joint map, if none is found by names."
-)
+@click.option("--split", "splits", metavar="NAME", multiple=True,
+              help="Of a dataset only this split of its own. May be repeated.")  # fmt: skip
+@click.option("--subset", type=click.Choice(["single", "interacting"]),
+              help="Of a dataset only frames with one hand, or with two.")  # fmt: skip
+@click.option("--map", metavar="NAME|FILE", help="Joint map, if none is found by names.")
 @click.option("--unit", metavar="UNIT", help="m, dm, cm, mm or inch, over what the file says.")
 @click.option(
     "--side", type=click.Choice(["right", "left"]), help="The hand in a file that does not say."
@@ -63,15 +71,22 @@ SOURCES = ("mocap",)
 @options.verbose
 @options.quiet
 def build(**given: Any) -> None:
-    """Fit MANO to recorded hands and write verified HDF5 shards.
+    """Read recorded hands, fit MANO or keep its parameters, write verified HDF5 shards.
 
-    The format, the joint map, the unit and which hand is which are found from the files. Each
-    take's subject is calibrated once; every hand gets a verdict, and what is refused stands in
-    rejects.jsonl with its reason. The same command again resumes.
+    Of recordings the format, the joint map, the unit and which hand is which are found from the
+    files. A subject's shape is calibrated over the take; every hand gets a verdict, and what is
+    refused stands in rejects.jsonl with its reason. MANO annotations are kept, converted and
+    checked where --hand-model is MANO, else fitted to their joints. The same command again resumes.
     """
+    source = given["source"]
+    declared = _declared(source, given)
     hands = load_hands(given["hand_model"])
-    declared = {key: given[key] for key in ("unit", "side", "coordinates", "subject")}
-    takes = read_takes(given["inputs"], map=given["joint_map"], **declared)
+    if source == MOCAP:
+        takes = read_takes(given["inputs"], **declared)
+    else:
+        most = given["limit"] and given["limit"] * given["every"]
+        choice = Choice(tuple(given["splits"]), given["subset"] or "", most)
+        takes = read_dataset(source, given["inputs"], choice, **declared)
     build_options = BuildOptions(
         **{field.name: given[field.name] for field in dataclasses.fields(BuildOptions)}
     )
@@ -99,7 +114,7 @@ def build(**given: Any) -> None:
         hands,
         given["out"],
         build_options,
-        declared={**declared, "source": given["source"], "map": _map_identity(given["joint_map"])},
+        declared=_recorded(source, declared, given),
         seed=given["seed"],
         workers=given["workers"] or available_cores(),
         progress=not quiet,
@@ -114,11 +129,30 @@ def build(**given: Any) -> None:
         click.echo(_table(report))
 
 
-def _map_identity(joint_map: str | None) -> str | None:
-    """A shipped map by its name, one's own file by its content: it may not change under a run."""
-    if joint_map is None or not Path(joint_map).is_file():
-        return joint_map
-    return f"sha256 {hashlib.sha256(Path(joint_map).read_bytes()).hexdigest()}"
+def _declared(source: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What the user declares to the source's reader. Misuse: what that source says itself."""
+    takes = _DECLARED.get(source, ())
+    every = {name for names in _DECLARED.values() for name in names}
+    for name in sorted(every - set(takes)):
+        if given[name] is not None:
+            goes_with = ", ".join(s for s, names in _DECLARED.items() if name in names)
+            raise click.UsageError(f"--{name} goes with {goes_with}; {source} says it itself")
+    if source == MOCAP and (given["splits"] or given["subset"]):
+        raise click.UsageError("--split and --subset go with datasets, not with mocap")
+    return {name: given[name] for name in takes if given[name] is not None}
+
+
+def _recorded(source: str, declared: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The declarations as the run's record keeps them: a changed one must not be resumed with.
+
+    A shipped map goes by its name, one's own file by its content.
+    """
+    every = {"source": source, "splits": sorted(given["splits"]), "subset": given["subset"]}
+    for name, value in declared.items():
+        if name in ("map", "convention") and Path(value).is_file():
+            value = f"sha256 {hashlib.sha256(Path(value).read_bytes()).hexdigest()}"
+        every[name] = value
+    return every
 
 
 def _table(report: BuildReport) -> str:

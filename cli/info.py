@@ -1,6 +1,8 @@
 """`twohand info [DIR]`: what a dataset is, or what this installation is and can read."""
 
+import dataclasses
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from twohand500k.cli import options
 from twohand500k.pipeline.provenance import git_revision, versions
 from twohand500k.shards import FORMAT, Dataset
 from twohand500k.shards.describe import describe
-from twohand500k.sources import list_maps
+from twohand500k.sources import list_manifests, list_maps
 
 _TAKES_SHOWN = 12
 
@@ -31,8 +33,8 @@ def info(folder: Path | None, sources: bool, as_json: bool) -> None:
         told = describe(Dataset(folder))
         lines = _dataset_lines(told)
     elif sources:
-        told = {"sources": _sources()}
-        lines = _source_lines(told["sources"])
+        told = {"sources": _sources(), "joint_maps": _maps()}
+        lines = _source_lines(told)
     else:
         told = {"format": FORMAT, "versions": versions(), "git_revision": git_revision()}
         lines = [f"twohand500k {__version__}, dataset format {FORMAT}"]
@@ -42,6 +44,10 @@ def info(folder: Path | None, sources: bool, as_json: bool) -> None:
 
 
 def _sources() -> list[dict[str, Any]]:
+    return [dataclasses.asdict(manifest) for manifest in list_manifests()]
+
+
+def _maps() -> list[dict[str, Any]]:
     return [
         {
             "name": joint_map.name,
@@ -58,19 +64,50 @@ def _sources() -> list[dict[str, Any]]:
     ]
 
 
-def _source_lines(sources: list[dict[str, Any]]) -> list[str]:
-    lines = ["--source mocap reads these layouts (choose one with --map NAME, or let it be found):"]
-    for source in sources:
-        unit = source["unit"] or "unit from the file or inferred"
+def _source_lines(told: dict[str, Any]) -> list[str]:
+    lines = ["twohand build --source NAME --input DIR reads"]
+    for source in told["sources"]:
+        splits = f"; splits {', '.join(source['splits'])}" if source["splits"] else ""
         lines += [
             "",
-            f"{source['name']}: {source['title']} ({', '.join(source['formats'])}; {unit})",
+            f"{source['name']}: {source['title']}",
+            f"  {source['annotation']}, {source['unit']}, {source['frame']} frame; hands: "
+            f"{source['hands']}{splits}",
+            *(f"  file: {path}" for path in source["layout"]),
+            *_wrapped(
+                "get", f"{source['get']} ({source['url']})" if source["url"] else source["get"]
+            ),
+            *_wrapped("license", source["license"]),
+            *_wrapped("citation", source["citation"]),
         ]
+        if source["relative_to"]:
+            lines += _wrapped(
+                "MANO",
+                f"relative to the {' or '.join(source['relative_to'])} hand, left shape directions "
+                f"{' or '.join(source['left_shapedirs'])}, tips {source['tips']}, joints "
+                f"{source['joints']}, {source['agreement_mm']:g} mm allowed from its own joints",
+            )
+        if source["estimated"]:
+            lines.append(f"  estimated, of little weight: {', '.join(source['estimated'])}")
+        for defect in source["defects"]:
+            lines += _wrapped("note", defect)
+    lines += ["", "twohand build --source mocap finds one of these joint maps, or takes --map NAME"]
+    for joint_map in told["joint_maps"]:
+        unit = joint_map["unit"] or "unit from the file or inferred"
+        formats = ", ".join(joint_map["formats"])
+        lines += ["", f"{joint_map['name']}: {joint_map['title']} ({formats}; {unit})"]
         for key in ("license", "citation", "url"):
-            if source[key]:
-                lines.append(f"  {key}: {source[key]}")
-        lines += [f"  note: {defect}" for defect in source["defects"]]
+            lines += _wrapped(key, joint_map[key]) if joint_map[key] else []
+        for defect in joint_map["defects"]:
+            lines += _wrapped("note", defect)
     return lines
+
+
+def _wrapped(key: str, said: str) -> list[str]:
+    return textwrap.wrap(
+        f"{key}: {said}", 100, initial_indent="  ", subsequent_indent="    ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _dataset_lines(told: dict[str, Any]) -> list[str]:

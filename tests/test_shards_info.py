@@ -12,6 +12,7 @@ from shards_fixture import build
 from twohand500k.cli.info import info
 from twohand500k.errors import DataError
 from twohand500k.shards import Dataset
+from twohand500k.sources import READERS
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +51,12 @@ def test_text_names_what_matters(folder: Path) -> None:
 
 def test_without_a_folder_it_tells_of_itself() -> None:
     assert "numpy" in CliRunner().invoke(info, []).output
-    listed = json.loads(CliRunner().invoke(info, ["--sources", "--json"]).output)["sources"]
-    assert {"leap", "mixamo"} <= {source["name"] for source in listed}
-    assert "leap: " in CliRunner().invoke(info, ["--sources"]).output
+    listed = json.loads(CliRunner().invoke(info, ["--sources", "--json"]).output)
+    assert {"leap", "mixamo"} <= {joint_map["name"] for joint_map in listed["joint_maps"]}
+    assert set(READERS) <= {source["name"] for source in listed["sources"]}
+    assert all(s["license"] and s["citation"] and s["get"] for s in listed["sources"])
+    text = CliRunner().invoke(info, ["--sources"]).output
+    assert "leap: " in text and all(f"\n{name}: " in text for name in READERS)
 
 
 def test_a_lost_shard_is_one_line(folder: Path, tmp_path: Path) -> None:

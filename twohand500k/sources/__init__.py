@@ -1,11 +1,12 @@
 """Sources: what was recorded, as `Take`s. Recordings of points, and public datasets of hands."""
 
-from twohand500k.sources.datasets import READERS, Choice, read_dataset
+from twohand500k.sources.datasets import DECLARED, READERS, Choice, read_dataset
 from twohand500k.sources.manifest import SourceManifest, list_manifests
 from twohand500k.sources.recordings import JointMap, list_maps, load_map, read_takes
 from twohand500k.sources.take import InputFile, Landmark, ManoParameters, Take, Unit
 
 __all__ = [
+    "DECLARED",
     "READERS",
     "Choice",
     "InputFile",
