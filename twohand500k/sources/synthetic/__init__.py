@@ -1,0 +1,5 @@
+"""Natural hands out of nothing but anatomy, written postures and how fingers move together."""
+
+from twohand500k.sources.synthetic.draw import SyntheticHands, draw_hands
+
+__all__ = ["SyntheticHands", "draw_hands"]
