@@ -106,6 +106,16 @@ def sha256_of_all(folder: Path, files: Iterable[Path]) -> InputFile:
     return InputFile(os.fspath(folder), digest.hexdigest())
 
 
+def numbered_files(folder: Path, digits: int, suffix: str) -> list[tuple[int, Path]]:
+    """The files of a folder called by a number of so many digits, by number; no others."""
+    found = [
+        (int(path.stem), path)
+        for path in folder.glob(f"*{suffix}")
+        if path.stem.isdecimal() and path.stem == f"{int(path.stem):0{digits}d}"
+    ]
+    return sorted(found)
+
+
 def reordered(points: Array, order: str | Sequence[int]) -> Array:
     """Joints (..., 21, 3) of a dataset in OpenPose order; order as the manifest gives it."""
     if isinstance(order, str):

@@ -1,0 +1,152 @@
+"""HO-3D and H2O-3D: one pickle a frame, an OpenGL camera, MANO parameters and their joints.
+
+In: the folder with train/ and evaluation/, each {sequence}/meta/%04d.pkl. Out: one take a sequence,
+in a camera that looks along +z with y down. HO-3D holds one right hand, H2O-3D both with one shape;
+they differ in the names of the keys alone. The evaluation split as it was released holds the wrist
+and no more: each of its frames becomes a reject that says so. Frames that were never annotated
+hold None; they are no hands at all and are counted in the take's notes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twohand500k.errors import DataError
+from twohand500k.pickles import read_pickle
+from twohand500k.sources.datasets.choice import Choice
+from twohand500k.sources.datasets.files import (
+    missing,
+    numbered_files,
+    numbers,
+    reordered,
+    sha256_of_all,
+)
+from twohand500k.sources.datasets.frames import Frames, Hand, Split
+from twohand500k.sources.manifest import SourceManifest, load_manifest
+from twohand500k.sources.take import Take
+
+# What the keys of a side's hand begin with, right and left; None where the set has no such hand.
+_STEMS: Mapping[str, tuple[str | None, str | None]] = {
+    "ho3d": ("hand", None),
+    "h2o3d": ("rightHand", "leftHand"),
+}
+_SPLIT: dict[str, Split] = {"train": "train", "evaluation": "test"}
+# OpenGL's camera (y up, looking along -z) to the house's (y down, looking along +z).
+_R_CAMERA_OPENGL = np.diag([1.0, -1.0, -1.0])
+
+_Content = Mapping[Any, Callable[[], Any]]
+
+
+def read_ho3d(folder: Path, choice: Choice) -> list[Take]:
+    """HO-3D v2 or v3. Raises DataError as `_read` does."""
+    return _read("ho3d", folder, choice)
+
+
+def read_h2o3d(folder: Path, choice: Choice) -> list[Take]:
+    """H2O-3D. Raises DataError as `_read` does."""
+    return _read("h2o3d", folder, choice)
+
+
+def _read(name: str, folder: Path, choice: Choice) -> list[Take]:
+    """One take a sequence, of the splits asked for or of those that are there.
+
+    Raises DataError for a folder without sequences, for one of the sister set, and for a split that
+    the set does not have. A pickle that cannot be read is a fault of its frame.
+    """
+    manifest = load_manifest(name)
+    splits = choice.splits_of(manifest)
+    there = [split for split in splits if (folder / split).is_dir()]
+    if choice.splits or not there:
+        there = list(splits)
+    takes = []
+    for split in there:
+        sequences = sorted(path.parent for path in folder.glob(f"{split}/*/meta"))
+        pickles = {sequence: numbered_files(sequence / "meta", 4, ".pkl") for sequence in sequences}
+        if not any(pickles.values()):
+            raise missing(folder, f"{split}/*/meta/*.pkl", manifest)
+        _check_set(next(found for found in pickles.values() if found), folder, manifest)
+        for sequence, found in pickles.items():
+            takes.append(_take(folder, split, sequence.name, found, choice, manifest))
+    return takes
+
+
+def _check_set(found: Sequence[tuple[int, Path]], folder: Path, manifest: SourceManifest) -> None:
+    """Refuse the sister set, which lies in the same folders under other keys."""
+    (other,) = set(_STEMS) - {manifest.name}
+    try:
+        content = read_pickle(found[0][1])
+    except DataError:
+        return  # its frame's fault
+    key = f"{_STEMS[other][0]}Joints3D"
+    if key in content:
+        raise DataError(
+            f"{folder}: is {other}, not {manifest.name} (its frames have {key}); give "
+            f"--source {other}"
+        )
+
+
+def _take(
+    folder: Path,
+    split: str,
+    sequence: str,
+    found: Sequence[tuple[int, Path]],
+    choice: Choice,
+    manifest: SourceManifest,
+) -> Take:
+    frames = Frames()
+    used = []
+    not_annotated = 0
+    for number, path in found:
+        if choice.enough(len(frames)):
+            break
+        used.append(path)
+        try:
+            content = read_pickle(path)
+            right, left = (_hand(content, stem, manifest) for stem in _STEMS[manifest.name])
+        except DataError as error:
+            frames.fault(number, str(error).replace(f"{folder}/", ""))
+            continue
+        n_hands = (right is not None) + (left is not None)
+        if not n_hands:
+            not_annotated += 1
+        elif choice.wants(n_hands):
+            frames.add(number, right, left)
+    notes = [f"{not_annotated} frames are not annotated; left out"] if not_annotated else []
+    return frames.take(
+        f"{split}/{sequence}",
+        manifest,
+        files=[sha256_of_all(folder, used)],
+        split=_SPLIT[split],
+        R_house_dataset=_R_CAMERA_OPENGL,
+        notes=notes,
+    )
+
+
+def _hand(content: _Content, stem: str | None, manifest: SourceManifest) -> Hand | None:
+    """One side of a frame; None where the set, or this frame, has no such hand."""
+    if stem is None:
+        return None
+    joints, pose, transl = (
+        _value(content, f"{stem}{what}") for what in ("Joints3D", "Pose", "Trans")
+    )
+    if joints is None and pose is None:
+        return None
+    if np.shape(joints) in ((3,), (1, 3)):
+        raise DataError(
+            f"{stem}Joints3D is the wrist alone: the evaluation split was released without hands"
+        )
+    return Hand(
+        joints=reordered(numbers(joints, (21, 3), f"{stem}Joints3D"), manifest.joint_order),
+        pose=numbers(pose, (48,), f"{stem}Pose").reshape(16, 3),
+        betas=numbers(_value(content, "handBeta"), (10,), "handBeta"),
+        transl=numbers(transl, (3,), f"{stem}Trans"),
+    )
+
+
+def _value(content: _Content, key: str) -> Any:
+    """A key's value. Raises DataError where the frame lacks it."""
+    if key not in content:
+        raise DataError(f"has no {key}")
+    return content[key]()
