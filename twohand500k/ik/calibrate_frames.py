@@ -23,7 +23,7 @@ _HANDS = 200
 _ROUNDS = 4
 _SIGMA_START, _SIGMA_LEAST = 2e-3, 2e-5
 # A length is the difference of two noisy points; below that the model's own bones misfit.
-_LENGTH_LEAST = 3e-4
+_LENGTH_LEAST = 1e-4
 # What a hand's points decide: 6 of the base, about 24 angles, about 6 of the shape.
 _UNKNOWNS = 36
 
