@@ -128,15 +128,14 @@ def _hand(content: _Content, stem: str | None, manifest: SourceManifest) -> Hand
     """One side of a frame; None where the set, or this frame, has no such hand."""
     if stem is None:
         return None
-    joints, pose, transl = (
-        _value(content, f"{stem}{what}") for what in ("Joints3D", "Pose", "Trans")
-    )
-    if joints is None and pose is None:
-        return None
+    joints = _value(content, f"{stem}Joints3D")
     if np.shape(joints) in ((3,), (1, 3)):
         raise DataError(
             f"{stem}Joints3D is the wrist alone: the evaluation split was released without hands"
         )
+    pose, transl = (_value(content, f"{stem}{what}") for what in ("Pose", "Trans"))
+    if joints is None and pose is None:
+        return None
     return Hand(
         joints=reordered(numbers(joints, (21, 3), f"{stem}Joints3D"), manifest.joint_order),
         pose=numbers(pose, (48,), f"{stem}Pose").reshape(16, 3),
