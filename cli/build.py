@@ -17,30 +17,43 @@ from twohand500k.hand import HandPair, load_hands
 from twohand500k.ik import BuildOptions, BuildReport, build_takes, plan_takes
 from twohand500k.report import FittedFrames, overlay_sheet, pick_moments, save_png, skeleton_edges
 from twohand500k.shards import Dataset
-from twohand500k.sources import DECLARED, READERS, Choice, Landmark, Take, read_dataset, read_takes
+from twohand500k.sources import (
+    DECLARED,
+    READERS,
+    Choice,
+    Landmark,
+    Take,
+    read_dataset,
+    read_takes,
+    synthetic_takes,
+)
 
-MOCAP = "mocap"
-_DECLARED = dict(DECLARED) | {MOCAP: ("map", "unit", "side", "subject", "coordinates")}
+_TAKES_SHOWN = 24
+MOCAP, SYNTHETIC = "mocap", "synthetic"
+_DECLARED = dict(DECLARED) | {
+    MOCAP: ("map", "unit", "side", "subject", "coordinates"),
+    SYNTHETIC: ("count", "side"),
+}
 
 
 @click.command()
 @click.option(
     "--source",
-    type=click.Choice((MOCAP, *READERS)),
+    type=click.Choice((MOCAP, SYNTHETIC, *READERS)),
     required=True,
     metavar="NAME",
-    help="mocap, or a dataset's name: `twohand info --sources` lists them.",
+    help="mocap, synthetic, or a dataset's name: `twohand info --sources` lists them.",
 )
 @click.option(
     "--input",
     "inputs",
     type=click.Path(path_type=Path),
     multiple=True,
-    required=True,
     help="mocap: a recording or a folder of them (BVH, C3D, TRC, CSV, NPZ, NPY); else the folder "
     "of the dataset. May be repeated.",
 )
 @options.out_dir
+@click.option("--count", type=click.IntRange(min=1), help="synthetic: how many hands to draw.")
 @click.option("--split", "splits", metavar="NAME", multiple=True,
               help="Of a dataset only this split of its own. May be repeated.")  # fmt: skip
 @click.option("--subset", type=click.Choice(["single", "interacting"]),
@@ -52,6 +65,8 @@ _DECLARED = dict(DECLARED) | {MOCAP: ("map", "unit", "side", "subject", "coordin
 )
 @click.option("--coordinates", type=click.Choice(["left-handed", "right-handed"]),
               help="Handedness of the axes, if the map does not know.")  # fmt: skip
+@click.option("--convention", metavar="FILE", type=click.Path(dir_okay=False, exists=True),
+              help="Of plain MANO arrays: a TOML that says what their numbers mean.")  # fmt: skip
 @click.option("--subject", help="Whose hands these are; names the subject in the dataset.")
 @options.hand_model
 @click.option("--every", type=click.IntRange(min=1), default=1, show_default=True,
@@ -83,6 +98,8 @@ def build(**given: Any) -> None:
     hands = load_hands(given["hand_model"])
     if source == MOCAP:
         takes = read_takes(given["inputs"], **declared)
+    elif source == SYNTHETIC:
+        takes = synthetic_takes(seed=given["seed"], hands=hands, **declared)
     else:
         most = given["limit"] and given["limit"] * given["every"]
         choice = Choice(tuple(given["splits"]), given["subset"] or "", most)
@@ -136,9 +153,13 @@ def _declared(source: str, given: dict[str, Any]) -> dict[str, Any]:
     for name in sorted(every - set(takes)):
         if given[name] is not None:
             goes_with = ", ".join(s for s, names in _DECLARED.items() if name in names)
-            raise click.UsageError(f"--{name} goes with {goes_with}; {source} says it itself")
-    if source == MOCAP and (given["splits"] or given["subset"]):
-        raise click.UsageError("--split and --subset go with datasets, not with mocap")
+            raise click.UsageError(f"--{name} goes with {goes_with}, not with {source}")
+    if source in (MOCAP, SYNTHETIC) and (given["splits"] or given["subset"]):
+        raise click.UsageError(f"--split and --subset go with datasets, not with {source}")
+    if source == SYNTHETIC and (given["inputs"] or given["count"] is None):
+        raise click.UsageError("synthetic reads no --input and needs --count, how many to draw")
+    if source != SYNTHETIC and not given["inputs"]:
+        raise click.UsageError(f"--source {source} needs --input")
     return {name: given[name] for name in takes if given[name] is not None}
 
 
@@ -164,10 +185,12 @@ def _table(report: BuildReport) -> str:
     ]
     lines += [
         f"{take.name:{width}}  {take.frames:9,}  {take.kept / take.frames:7.1%}  "
-        f"{1e3 * take.residual_median:12.2f} mm  {1e3 * take.residual_p95:5.2f} mm  "
+        f"{_mm(take.residual_median, 15)}  {_mm(take.residual_p95, 8)}  "
         f"{take.past_limit_share:12.1%}"
-        for take in report.takes
+        for take in report.takes[:_TAKES_SHOWN]
     ]
+    if len(report.takes) > _TAKES_SHOWN:
+        lines.append(f"… and {len(report.takes) - _TAKES_SHOWN} more takes")
     reasons = ", ".join(f"{reason} {n:,}" for reason, n in run.rejected_per_reason.items())
     lines.append(f"{run.n_kept:,} interactions kept of {run.n_in:,}; rejected: {reasons or 'none'}")
     if run.was_finished:
@@ -178,6 +201,11 @@ def _table(report: BuildReport) -> str:
             + (f", {run.reused} of them from an earlier run" if run.reused else "")
         )
     return "\n".join(lines)
+
+
+def _mm(metres: float, width: int) -> str:
+    """A length, or a dash where there was nothing to measure it against."""
+    return f"{'-' if math.isnan(metres) else f'{1e3 * metres:.2f} mm':>{width}}"
 
 
 def _as_json(report: BuildReport) -> dict[str, Any]:

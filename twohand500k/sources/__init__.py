@@ -3,6 +3,7 @@
 from twohand500k.sources.datasets import DECLARED, READERS, Choice, read_dataset
 from twohand500k.sources.manifest import SourceManifest, list_manifests
 from twohand500k.sources.recordings import JointMap, list_maps, load_map, read_takes
+from twohand500k.sources.synthetic import synthetic_takes
 from twohand500k.sources.take import InputFile, Landmark, ManoParameters, Take, Unit
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "load_map",
     "read_dataset",
     "read_takes",
+    "synthetic_takes",
 ]
