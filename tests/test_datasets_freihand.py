@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fixtures_datasets import freihand as fixture
 from fixtures_datasets.common import PosedHands, random_hands
+from fixtures_datasets.round_trip import build
 
 from twohand500k.errors import DataError
 from twohand500k.sources.datasets import Choice, read_dataset
@@ -105,3 +106,43 @@ def test_broken_files_are_one_line(tmp_path, hands):
     refuse(tmp_path, "training_mano.json: not whole JSON")
     (tmp_path / "training_mano.json").write_text("{}")
     refuse(tmp_path, "holds no list")
+
+
+def test_built_on_mano_the_joints_are_the_datasets_own(tmp_path, hands):
+    content = fixture.write(tmp_path / "set", hands)["xyz"]
+    content[1] = None
+    (tmp_path / "set/training_xyz.json").write_text(json.dumps(content))
+    built = build("freihand", tmp_path / "set", tmp_path, mano=True)
+    kept = built.samples
+    assert kept.frame.tolist() == [0, 2, 3, 4, 5] and (kept.split == "train").all()
+    assert kept.present.tolist() == [[True, False]] * (N - 1)
+    gap = built.gap(hands.regressed, tips="freihand", regressed=True)
+    assert np.nanmax(gap) < 1e-5 and np.isnan(gap[:, 1]).all()
+    np.testing.assert_allclose(kept.betas[:, 0], hands.betas[kept.frame, 0], atol=1e-6)
+    np.testing.assert_allclose(kept.transl[:, 0], hands.transl[kept.frame, 0], atol=1e-6)
+    assert "kept: right relative to the mean hand" in built.told
+    (reject,) = built.rejects
+    assert (reject["sample_id"], reject["reason"]) == ("freihand/training/000001", "unreadable")
+
+
+def test_built_on_the_open_hand_the_joints_are_fitted(tmp_path, hands):
+    """Each hand has a shape of its own; regressed joints are no chain's, so a little is left."""
+    fixture.write(tmp_path / "set", hands)
+    built = build("freihand", tmp_path / "set", tmp_path, mano=False)
+    assert len(built.samples.frame) == N and not built.rejects
+    assert "fitted to its joints" in built.told
+    gap = built.gap(hands.regressed, tips="freihand")[:, 0]
+    assert (
+        gap.mean() < 0.5e-3
+        and np.abs(gap.mean(axis=1) - built.samples.fit_error[:, 0]).max() < 1e-5
+    )
+
+
+def test_mano_of_another_convention_is_refused(tmp_path, hands):
+    """Parameters relative to the flat hand, called FreiHAND: the joints do not agree."""
+    content = fixture.write(tmp_path / "set", hands)["mano"]
+    theta = np.array(content)
+    theta[:, 0, :48] = hands.pose[:, 0].reshape(N, 48)
+    (tmp_path / "set/training_mano.json").write_text(json.dumps(theta.tolist()))
+    with pytest.raises(DataError, match=r"joints of its right MANO parameters lie .* mm as mean"):
+        build("freihand", tmp_path / "set", tmp_path, mano=True)

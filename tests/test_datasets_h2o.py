@@ -8,6 +8,7 @@ import pytest
 from fixtures_datasets import h2o as fixture
 from fixtures_datasets.common import PosedHands, random_hands
 from fixtures_datasets.ho3d import on_left_model
+from fixtures_datasets.round_trip import build
 
 from twohand500k.errors import DataError
 from twohand500k.sources.datasets import Choice, read_dataset
@@ -157,3 +158,34 @@ def test_a_limit_is_per_take_and_gives_the_same_frames(tmp_path, hands):
     some = read_dataset("h2o", [tmp_path], Choice(most=2))
     assert [take.frames.tolist() for take in some] == [[1, 2], [1, 2]]
     np.testing.assert_array_equal(some[1].points, whole[1].points[:2])
+
+
+def test_built_on_mano_the_joints_are_the_datasets_own(tmp_path, hands):
+    flags = [(1, 1), (1, 0), (0, 1), (0, 0), (1, 1)]
+    camera = fixture.write(tmp_path / "set", "subject3/o1/0", hands, flags=flags)
+    (camera / "hand_pose/000004.txt").write_text("1 2 3")
+    built = build("h2o", tmp_path / "set", tmp_path, mano=True)
+    kept = built.samples
+    assert kept.frame.tolist() == [0, 1, 2] and (kept.split == "val").all()
+    assert kept.present.tolist() == [[True, True], [True, False], [False, True]]
+    gap = built.gap(hands.joints, tips="manopth-right")
+    assert np.nanmax(gap[:, 0]) < 1e-6
+    # The left hand was made on MANO_LEFT as shipped, crooked: the house's has no such hand.
+    assert np.nanmean(gap[:, 1]) < 0.1e-3 and np.nanmax(gap[:, 1]) < 0.5e-3
+    assert [reject["sample_id"] for reject in built.rejects] == ["h2o/subject3/o1/0/000004"]
+
+
+def test_joints_measured_apart_are_a_check_and_no_more(tmp_path, hands):
+    """3 mm of noise on hand_pose leave the kept parameters alone and show as fit error."""
+    fixture.write(tmp_path / "set", "subject1/h1/0", hands, noise=3e-3)
+    built = build("h2o", tmp_path / "set", tmp_path, mano=True)
+    assert len(built.samples.frame) == N
+    np.testing.assert_allclose(built.samples.pose[:, 0], hands.pose[:, 0], atol=1e-6)
+    assert (built.samples.fit_error > 3e-3).all() and (built.samples.fit_error < 7e-3).all()
+
+
+def test_built_on_the_open_hand_the_joints_are_fitted(tmp_path, hands):
+    fixture.write(tmp_path / "set", "subject1/h1/0", hands)
+    built = build("h2o", tmp_path / "set", tmp_path, "--shape-per-side", mano=False)
+    assert built.samples.present.all() and len(built.samples.frame) == N
+    assert built.gap(hands.joints, tips="manopth-right").max() < 2e-3

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fixtures_datasets import ho3d as fixture
 from fixtures_datasets.common import PosedHands, random_hands
+from fixtures_datasets.round_trip import build
 from mano_fixture import Ref, python2_pickle
 
 from twohand500k.errors import DataError
@@ -186,3 +187,55 @@ def test_a_limit_reads_no_further(tmp_path, hands):
     some = read_one("ho3d", tmp_path, Choice(most=2))
     np.testing.assert_array_equal(some.points, whole.points[:2])
     assert some.frames.tolist() == [0, 1]
+
+
+def test_ho3d_built_on_mano_and_on_the_open_hand(tmp_path, hands):
+    frames = frames_of("ho3d", hands)
+    frames[2] |= {"handTrans": np.full(3, np.nan)}
+    fixture.write(tmp_path / "set", "ABF10", frames)
+    fixture.write(tmp_path / "set", "SM1", [fixture.wrist_alone(frames[0])], split="evaluation")
+    joints = hands.joints * TO_CAMERA
+    kept = build("ho3d", tmp_path / "set", tmp_path, mano=True)
+    fitted = build("ho3d", tmp_path / "set", tmp_path, mano=False)
+    for built, most in ((kept, 1e-6), (fitted, 1.5e-3)):
+        assert built.samples.frame.tolist() == [0, 1, 3, 4]
+        assert np.nanmax(built.gap(joints, tips="ho3d")) < most
+        said = {reject["sample_id"]: reject["detail"] for reject in built.rejects}
+        assert set(said) == {"ho3d/train/ABF10/000002", "ho3d/evaluation/SM1/000000"}
+        assert "handTrans" in said["ho3d/train/ABF10/000002"]
+        assert "wrist alone" in said["ho3d/evaluation/SM1/000000"]
+    turned = kept.samples.pose[:, 0, 1:]
+    np.testing.assert_allclose(turned, hands.pose[kept.samples.frame, 0, 1:], atol=1e-6)
+
+
+@pytest.mark.parametrize("shapedirs", ["mirrored", "negated", "as shipped"])
+def test_h2o3d_built_on_mano_settles_which_left_model_it_was(tmp_path, hands, shapedirs):
+    annotated = hands if shapedirs == "mirrored" else fixture.on_left_model(hands, shapedirs)
+    fixture.write(tmp_path / "set", "S1", frames_of("h2o3d", annotated))
+    built = build("h2o3d", tmp_path / "set", tmp_path, mano=True)
+    assert f"left shape directions {shapedirs}, 0.00 mm" in built.told
+    assert built.samples.present.all() and len(built.samples.frame) == N
+    gap = built.gap(annotated.joints * TO_CAMERA, tips="ho3d")
+    assert gap[:, 0].max() < 1e-6
+    # A crooked left hand is no hand of the mirrored model: its refit leaves about 0.2 mm.
+    if shapedirs == "mirrored":
+        assert gap[:, 1].max() < 1e-6
+    else:
+        assert 1e-6 < gap[:, 1].mean() < 0.25e-3 and gap[:, 1].max() < 1.5e-3
+
+
+def test_h2o3d_built_on_the_open_hand(tmp_path, hands):
+    """A left hand annotated on another left model differs in size from the right one."""
+    annotated = fixture.on_left_model(hands, "negated")
+    fixture.write(tmp_path / "set", "S1", frames_of("h2o3d", annotated))
+    built = build("h2o3d", tmp_path / "set", tmp_path, "--shape-per-side", mano=False)
+    assert built.samples.present.all() and len(built.samples.frame) == N
+    assert built.gap(annotated.joints * TO_CAMERA, tips="ho3d").max() < 1.5e-3
+
+
+def test_evaluation_alone_is_refused_with_its_reason(tmp_path, hands):
+    frames = [fixture.wrist_alone(frame) for frame in frames_of("h2o3d", hands)]
+    fixture.write(tmp_path / "set", "S1", frames, split="evaluation")
+    for mano in (True, False):
+        with pytest.raises(DataError, match="no interaction was kept of 5: 5 unreadable"):
+            build("h2o3d", tmp_path / "set", tmp_path, mano=mano)

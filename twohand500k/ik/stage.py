@@ -164,7 +164,7 @@ def _fitting(
 
     Counts what it refuses in `screened`.
     """
-    if take.mano is not None and not take.seen.any():
+    if take.mano is not None and take.mano.given.any() and not take.seen.any():
         raise DataError(
             f"take {take.name} holds MANO parameters and no joints, and {hands.right.name!r} is "
             f"not the hand model they were made for ({take.mano.model!r}): give --hand-model the "
