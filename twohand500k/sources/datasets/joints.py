@@ -18,7 +18,7 @@ from twohand500k.sources.datasets.files import missing
 from twohand500k.sources.manifest import load_manifest
 from twohand500k.sources.recordings.joint_map import JointMap
 from twohand500k.sources.recordings.reader import read_takes
-from twohand500k.sources.take import Take
+from twohand500k.sources.take import Array, Take
 
 _SUFFIXES = (".npy", ".npz")
 _ORDER = "openpose21"
@@ -57,7 +57,7 @@ def _arrays(folder: Path) -> list[Path]:
 
 def _chosen(take: Take, choice: Choice) -> Take:
     """The frames that are wanted, each with the hands it shows; one that shows none is missed."""
-    shown = take.seen.any(axis=2)
+    shown: Array = np.asarray(take.seen.any(axis=2))
     recorded = np.where(shown.any(axis=1, keepdims=True), shown, take.sides)
     take = replace(take, recorded=recorded)
     wanted = np.array([choice.wants(n) for n in recorded.sum(axis=1).tolist()], dtype=bool)
