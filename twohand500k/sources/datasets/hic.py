@@ -26,7 +26,7 @@ from twohand500k.conventions import (
 from twohand500k.errors import DataError
 from twohand500k.pickles import read_pickle
 from twohand500k.sources.datasets.choice import Choice
-from twohand500k.sources.datasets.files import missing, numbers, sha256_of_all
+from twohand500k.sources.datasets.files import missing, numbered_files, numbers, sha256_of_all
 from twohand500k.sources.datasets.frames import Frames, Hand
 from twohand500k.sources.manifest import load_manifest
 from twohand500k.sources.take import Array, Take
@@ -55,7 +55,7 @@ def read(folder: Path, choice: Choice) -> list[Take]:
             try:
                 right, left = (_hand(paths.get(number), seen) for paths in files)
             except DataError as fault:
-                frames.fault(number, str(fault))
+                frames.fault(number, str(fault).replace(f"{folder}/", ""))
                 continue
             if choice.wants((right is not None) + (left is not None)):
                 frames.add(number, right, left)
@@ -89,9 +89,7 @@ def _sequences(folder: Path) -> Mapping[str, tuple[Path | None, Path | None]]:
 
 def _numbered(place: Path | None) -> dict[int, Path]:
     """The pickles of a folder by frame number."""
-    if place is None:
-        return {}
-    return {int(path.stem): path for path in place.glob("*.pkl") if path.stem.isdecimal()}
+    return {} if place is None else dict(numbered_files(place, 3, ".pkl"))
 
 
 def _hand(path: Path | None, seen: Counter[str]) -> Hand | None:

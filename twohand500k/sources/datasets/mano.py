@@ -43,11 +43,15 @@ _NAMES = {
 _MOST_RAD = 4 * np.pi
 
 
-def read(folder: Path, choice: Choice, convention: Convention | None = None) -> list[Take]:
-    """One take a file. convention: left out, it is found beside the arrays.
+def read(
+    folder: Path, choice: Choice, convention: Convention | Path | str | None = None
+) -> list[Take]:
+    """One take a file. convention: it or its TOML file; left out, it is found beside the arrays.
 
     Raises DataError where there is no .npz, where one is broken, or where a convention is missing.
     """
+    if convention is not None and not isinstance(convention, Convention):
+        convention = load_convention(Path(convention))
     choice.splits_of(load_manifest(NAME))
     return [
         _take(path, folder if folder.is_dir() else folder.parent, choice, convention)
