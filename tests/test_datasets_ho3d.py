@@ -1,5 +1,6 @@
 """HO-3D's and H2O-3D's layouts, written and read back: OpenGL's camera, pickles, a left hand."""
 
+import json
 import os
 from pathlib import Path
 
@@ -122,6 +123,33 @@ def test_evaluation_frames_are_faults_that_say_why(tmp_path, hands, name):
     assert read_one(name, tmp_path, Choice(splits=("train",))).name == "train/S1"
 
 
+def release(folder: Path, hands: PosedHands, names: list[str]) -> None:
+    """evaluation_xyz.json and evaluation.txt, for frames in another order than the folders'."""
+    order = list(range(len(names)))[::-1]
+    joints = [hands.joints[k, 0][fixture.MANO21_OF_OPENPOSE].tolist() for k in order]
+    (folder / "evaluation_xyz.json").write_text(json.dumps(joints))
+    (folder / "evaluation.txt").write_text("".join(f"{names[k]}\n" for k in order))
+
+
+def test_evaluation_joints_released_later_are_read_without_mano(tmp_path, hands):
+    frames = [fixture.wrist_alone(frame) for frame in frames_of("ho3d", hands)]
+    frames[3]["handJoints3D"] = frames[3]["handJoints3D"] + 0.01
+    fixture.write(tmp_path, "SM1", frames, split="evaluation")
+    release(tmp_path, hands, [f"SM1/{k:04d}" for k in range(N - 1)])
+    take = read_one("ho3d", tmp_path)
+    assert take.mano is None and take.split == "test"
+    assert np.flatnonzero(take.faults != "").tolist() == [3, 4]
+    assert (
+        "wrist 17.3 mm from" in take.faults[3]
+        and "evaluation_xyz.json, released later" in take.faults[4]
+    )
+    np.testing.assert_allclose(take.points[:3, 0], hands.joints[:3, 0] * TO_CAMERA, atol=1e-12)
+    (tmp_path / "evaluation.txt").write_text("SM1/0000\n")
+    refuse("ho3d", tmp_path, "evaluation_xyz.json: 4 frames, evaluation.txt names 1")
+    (tmp_path / "evaluation.txt").unlink()
+    refuse("ho3d", tmp_path, "has no evaluation.txt")
+
+
 BAD = {
     "missing key": lambda frame: {k: v for k, v in frame.items() if not k.endswith("Pose")},
     "wrong shape": lambda frame: frame | {"handBeta": np.zeros(9)},
@@ -206,6 +234,19 @@ def test_ho3d_built_on_mano_and_on_the_open_hand(tmp_path, hands):
         assert "wrist alone" in said["ho3d/evaluation/SM1/000000"]
     turned = kept.samples.pose[:, 0, 1:]
     np.testing.assert_allclose(turned, hands.pose[kept.samples.frame, 0, 1:], atol=1e-6)
+
+
+def test_released_joints_are_fitted_even_on_mano(tmp_path, hands):
+    frames = frames_of("ho3d", hands)
+    fixture.write(tmp_path / "set", "ABF10", frames)
+    fixture.write(
+        tmp_path / "set", "SM1", [fixture.wrist_alone(f) for f in frames], split="evaluation"
+    )
+    release(tmp_path / "set", hands, [f"SM1/{k:04d}" for k in range(N)])
+    built = build("ho3d", tmp_path / "set", tmp_path, mano=True)
+    assert built.samples.split.tolist() == ["train"] * N + ["test"] * N and not built.rejects
+    gap = np.nanmax(built.gap(hands.joints * TO_CAMERA, tips="ho3d"), axis=(1, 2))
+    assert gap[:N].max() < 1e-6 < gap[N:].max() < 1.5e-3
 
 
 @pytest.mark.parametrize("shapedirs", ["mirrored", "negated", "as shipped"])

@@ -2,12 +2,14 @@
 
 In: the folder with train/ and evaluation/, each {sequence}/meta/%04d.pkl. Out: one take a sequence,
 in a camera that looks along +z with y down. HO-3D holds one right hand, H2O-3D both with one shape;
-they differ in the names of the keys alone. The evaluation split as it was released holds the wrist
-and no more: each of its frames becomes a reject that says so. Frames that were never annotated
-hold None; they are no hands at all and are counted in the take's notes.
+they differ in the names of the keys alone. The evaluation split holds the wrist and no more: of
+HO-3D its joints came later, in a file of their own, and are read from there without MANO; where
+that is not at hand each frame becomes a reject that says so. Frames that were never annotated hold
+None; they are no hands at all and are counted in the take's notes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,25 @@ from twohand500k.sources.datasets.files import (
     missing,
     numbered_files,
     numbers,
+    read_json,
     reordered,
+    require,
+    sha256_of,
     sha256_of_all,
 )
 from twohand500k.sources.datasets.frames import Frames, Hand, Split
 from twohand500k.sources.manifest import SourceManifest, load_manifest
-from twohand500k.sources.take import Take
+from twohand500k.sources.take import Array, Take
 
 # What the keys of a side's hand begin with, right and left; None where the set has no such hand.
 _STEMS: Mapping[str, tuple[str | None, str | None]] = {
     "ho3d": ("hand", None),
     "h2o3d": ("rightHand", "leftHand"),
 }
+# The evaluation split's joints as released in November 2024, and the frames they belong to.
+_RELEASED = ("evaluation_xyz.json", "evaluation.txt")
+# The released wrist must be the frame's own, m.
+_SAME_WRIST = 1e-3
 _SPLIT: dict[str, Split] = {"train": "train", "evaluation": "test"}
 # OpenGL's camera (y up, looking along -z) to the house's (y down, looking along +z).
 _R_CAMERA_OPENGL = np.diag([1.0, -1.0, -1.0])
@@ -67,9 +76,26 @@ def _read(name: str, folder: Path, choice: Choice) -> list[Take]:
         if not any(pickles.values()):
             raise missing(folder, f"{split}/*/meta/*.pkl", manifest)
         _check_set(next(found for found in pickles.values() if found), folder, manifest)
+        released = _released(folder, manifest) if (name, split) == ("ho3d", "evaluation") else {}
         for sequence, found in pickles.items():
-            takes.append(_take(folder, split, sequence.name, found, choice, manifest))
+            takes.append(_take(folder, split, sequence.name, found, released, choice, manifest))
     return takes
+
+
+def _released(folder: Path, manifest: SourceManifest) -> Mapping[str, Any]:
+    """The joints of the evaluation split by "sequence/frame"; none where they are not at hand."""
+    joints, names = (folder / name for name in _RELEASED)
+    if not joints.exists():
+        return {}
+    values = read_json(joints)
+    listed = require(folder, names.name, manifest).read_text("utf8", "replace").split()
+    if not isinstance(values, list) or len(values) != len(listed):
+        count = len(values) if isinstance(values, list) else "no"
+        raise DataError(
+            f"{joints}: {count} frames, {names.name} names {len(listed)}: they are not of one "
+            "release; fetch both again"
+        )
+    return dict(zip(listed, values, strict=True))
 
 
 def _check_set(found: Sequence[tuple[int, Path]], folder: Path, manifest: SourceManifest) -> None:
@@ -92,6 +118,7 @@ def _take(
     split: str,
     sequence: str,
     found: Sequence[tuple[int, Path]],
+    released: Mapping[str, Any],
     choice: Choice,
     manifest: SourceManifest,
 ) -> Take:
@@ -104,7 +131,8 @@ def _take(
         used.append(path)
         try:
             content = read_pickle(path)
-            right, left = (_hand(content, stem, manifest) for stem in _STEMS[manifest.name])
+            joints = released.get(f"{sequence}/{path.stem}")
+            right, left = (_hand(content, stem, joints, manifest) for stem in _STEMS[manifest.name])
         except DataError as error:
             frames.fault(number, str(error).replace(f"{folder}/", ""))
             continue
@@ -114,25 +142,35 @@ def _take(
         elif choice.wants(n_hands):
             frames.add(number, right, left)
     notes = [f"{not_annotated} frames are not annotated; left out"] if not_annotated else []
-    return frames.take(
+    files = [sha256_of_all(folder, used)]
+    if released:
+        files += [sha256_of(folder / name) for name in _RELEASED]
+    take = frames.take(
         f"{split}/{sequence}",
         manifest,
-        files=[sha256_of_all(folder, used)],
+        files=files,
         split=_SPLIT[split],
         R_house_dataset=_R_CAMERA_OPENGL,
         notes=notes,
     )
+    if take.mano is not None and take.seen.any() and not take.mano.given.any():
+        take = replace(take, mano=None)
+    return take
 
 
-def _hand(content: _Content, stem: str | None, manifest: SourceManifest) -> Hand | None:
-    """One side of a frame; None where the set, or this frame, has no such hand."""
+def _hand(
+    content: _Content, stem: str | None, released: Any, manifest: SourceManifest
+) -> Hand | None:
+    """One side of a frame; None where the set, or this frame, has no such hand.
+
+    released: the frame's joints where the frame itself has the wrist alone, else None.
+    """
     if stem is None:
         return None
     joints = _value(content, f"{stem}Joints3D")
     if np.shape(joints) in ((3,), (1, 3)):
-        raise DataError(
-            f"{stem}Joints3D is the wrist alone: the evaluation split was released without hands"
-        )
+        wrist = numbers(np.reshape(joints, 3), (3,), f"{stem}Joints3D")
+        return Hand(joints=_released_joints(wrist, stem, released, manifest))
     pose, transl = (_value(content, f"{stem}{what}") for what in ("Pose", "Trans"))
     if joints is None and pose is None:
         return None
@@ -142,6 +180,20 @@ def _hand(content: _Content, stem: str | None, manifest: SourceManifest) -> Hand
         betas=numbers(_value(content, "handBeta"), (10,), "handBeta"),
         transl=numbers(transl, (3,), f"{stem}Trans"),
     )
+
+
+def _released_joints(wrist: Array, stem: str, released: Any, manifest: SourceManifest) -> Array:
+    """Joints (21, 3) of a frame that has the wrist (3,) alone. Raises DataError without them."""
+    if released is None:
+        later = f"; {_RELEASED[0]}, released later, has them" if manifest.name == "ho3d" else ""
+        raise DataError(
+            f"{stem}Joints3D is the wrist alone: the evaluation split comes without hands{later}"
+        )
+    joints = reordered(numbers(released, (21, 3), _RELEASED[0]), manifest.joint_order)
+    apart = float(np.linalg.norm(joints[0] - wrist))
+    if apart > _SAME_WRIST:
+        raise DataError(f"{_RELEASED[0]} has the wrist {1e3 * apart:.1f} mm from this frame's")
+    return joints
 
 
 def _value(content: _Content, key: str) -> Any:
