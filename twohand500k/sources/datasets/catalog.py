@@ -43,6 +43,7 @@ READERS: Mapping[str, Reader] = {
 # datasets say it themselves.
 DECLARED: Mapping[str, tuple[str, ...]] = {
     "joints": ("map", "unit", "side", "subject", "coordinates"),
+    "mano": ("convention",),
 }
 
 
