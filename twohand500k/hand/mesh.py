@@ -1,7 +1,7 @@
 """Triangle meshes of a hand: the wrist capped, volume, self-intersections.
 
 Comes in: vertices (..., V, 3) in metres and faces (F, 3), counter-clockwise seen from outside.
-Goes out: closed faces, cubic centimetres, pairs of faces that cut each other.
+Goes out: closed faces, cubic centimetres, normals, pairs of faces that cut each other.
 """
 
 import numba
@@ -59,6 +59,26 @@ def volume_cm3(vertices: ArrayLike, closed: np.ndarray) -> Array:
     corners = (vertices - vertices.mean(axis=-2, keepdims=True))[..., closed, :]
     a, b, c = corners[..., 0, :], corners[..., 1, :], corners[..., 2, :]
     return np.einsum("...fi,...fi->...", a, np.cross(b, c)) / 6 * 1e6
+
+
+def vertex_normals(vertices: Array, faces: np.ndarray) -> Array:
+    """Outward unit normals (V, 3) of one mesh, faces weighted by their angle at the vertex (Thuermer, Wuethrich 1998).
+
+    A vertex of no face gets zeros.
+    """
+    corner = vertices[faces]
+    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-30)
+    total = np.zeros_like(vertices)
+    for k in range(3):
+        a = corner[:, (k + 1) % 3] - corner[:, k]
+        b = corner[:, (k + 2) % 3] - corner[:, k]
+        angle = np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("fc,fc->f", a, b))
+        for c in range(3):
+            total[:, c] += np.bincount(
+                faces[:, k], weights=angle * normal[:, c], minlength=len(vertices)
+            )
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)
 
 
 def self_intersections(vertices: ArrayLike, faces: np.ndarray) -> np.ndarray:

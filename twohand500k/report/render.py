@@ -16,9 +16,10 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import ArrayLike
 
+from twohand500k.hand.mesh import vertex_normals
 from twohand500k.hand.rotations import Array
 from twohand500k.report.camera import Camera
-from twohand500k.report.surface import boundary_loops, refine, rods, vertex_normals
+from twohand500k.report.surface import boundary_loops, refine, rods
 
 Colour = tuple[float, float, float]
 

@@ -1,4 +1,4 @@
-"""Triangle meshes made fit for a picture: smooth normals, curved faces, closed wrists, bone rods.
+"""Triangle meshes made fit for a picture: curved faces, closed wrists, bone rods.
 
 In: vertices (V, 3) m and faces (F, 3). Out: more vertices and faces with a normal each. A hand of
 778 vertices shows its polygons along every outline; curved point-normal triangles (Vlachos, Peters,
@@ -10,26 +10,6 @@ from functools import lru_cache
 import numpy as np
 
 from twohand500k.hand.rotations import Array
-
-
-def vertex_normals(vertices: Array, faces: np.ndarray) -> Array:
-    """Unit normals (V, 3), faces weighted by their angle at the vertex (Thuermer, Wuethrich 1998).
-
-    A vertex of no face gets zeros.
-    """
-    corner = vertices[faces]
-    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-30)
-    total = np.zeros_like(vertices)
-    for k in range(3):
-        a = corner[:, (k + 1) % 3] - corner[:, k]
-        b = corner[:, (k + 2) % 3] - corner[:, k]
-        angle = np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("fc,fc->f", a, b))
-        for c in range(3):
-            total[:, c] += np.bincount(
-                faces[:, k], weights=angle * normal[:, c], minlength=len(vertices)
-            )
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)
 
 
 def boundary_loops(faces: np.ndarray) -> list[np.ndarray]:
