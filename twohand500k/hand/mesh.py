@@ -62,9 +62,10 @@ def volume_cm3(vertices: ArrayLike, closed: np.ndarray) -> Array:
 
 
 def vertex_normals(vertices: Array, faces: np.ndarray) -> Array:
-    """Outward unit normals (V, 3) of one mesh, faces weighted by their angle at the vertex (Thuermer, Wuethrich 1998).
+    """Outward unit normals (V, 3) of one mesh, each face weighted by its angle at the vertex.
 
-    A vertex of no face gets zeros.
+    Thuermer, Wuethrich, Computing vertex normals from polygonal facets, 1998. A vertex of no face
+    gets zeros.
     """
     corner = vertices[faces]
     normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
