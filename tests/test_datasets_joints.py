@@ -47,7 +47,7 @@ def test_order_unit_and_side_are_declared(hands: PosedHands, tmp_path: Path) -> 
     )
     assert np.abs(take.points[:, 1] - hands.joints[:, 1]).max() < 1e-12
     assert take.subject == "me" and take.unit.how == "declared"
-    with pytest.raises(DataError, match="in inch .declared. its hand is 4.* cm would make it"):
+    with pytest.raises(DataError, match=r"in inch .declared. its hand is 4.* cm would make it"):
         read_dataset("joints", [tmp_path], map="rhd-order", unit="inch", side="left")
 
 

@@ -19,7 +19,7 @@ def write_lsmv(folder: Path, hands: PosedHands, recording: int = 1, first: int =
     here = folder / "annotated_frames" / f"data_{recording}"
     here.mkdir(parents=True, exist_ok=True)
     for number, joints in enumerate(1e3 * hands.joints[:, 0], start=first):
-        palm = joints[9] + 0.24 * (joints[0] - joints[9])
+        palm = joints[9] + 0.2 * (joints[0] - joints[9]) + 0.1 * (joints[17] - joints[5])
         normal = np.cross(joints[5] - joints[0], joints[17] - joints[0])
         rows = [(name, joints[joint]) for name, joint in LINES]
         rows += [("PALM_POSITION", palm), ("PALM_NORMAL", normal / np.linalg.norm(normal))]

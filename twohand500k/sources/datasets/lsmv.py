@@ -18,7 +18,7 @@ from twohand500k.errors import DataError
 from twohand500k.sources.datasets.choice import Choice
 from twohand500k.sources.datasets.files import missing, numbers, sha256_of_all
 from twohand500k.sources.datasets.frames import Frames, Hand
-from twohand500k.sources.datasets.palm import wrist_beyond_leap_palm
+from twohand500k.sources.datasets.palm import wrist_towards_palm
 from twohand500k.sources.manifest import SourceManifest, load_manifest
 from twohand500k.sources.take import Array, Take
 
@@ -82,7 +82,7 @@ def _take(
         except DataError as error:
             frames.fault(number, str(error))
             continue
-        joints[WRIST] = wrist_beyond_leap_palm(joints, palm=joints[WRIST])
+        joints[WRIST] = wrist_towards_palm(joints, palm=joints[WRIST])
         frames.add(number, Hand(joints), None)
     return frames.take(recording, manifest, files=(sha256_of_all(root, files),))
 
