@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fixtures_datasets import interhand26m as fixture
 from fixtures_datasets.common import PosedHands, random_hands
+from fixtures_datasets.round_trip import build
 
 from twohand500k.errors import DataError
 from twohand500k.sources.datasets import Choice, interhand26m, read_dataset
@@ -293,3 +294,38 @@ def test_real_extract_is_read_and_lies_in_its_pictures():
 
 def _real_json(folder: Path, name: str) -> dict:
     return json.loads((folder / f"test_interhand2.6m_{name}.json").read_text())
+
+
+def test_built_on_mano_the_joints_are_the_datasets_own(tmp_path, hands):
+    types = ["interacting", "right", "left", "interacting", "interacting"]
+    content = fixture.tables(hands, types=types, first=0, step=1)
+    content["joint_3d"]["0"]["3"]["world_coord"][5] = [np.nan, 0, 0]
+    content["MANO_NeuralAnnot"]["0"]["4"]["left"] = None
+    fixture.write(tmp_path / "set", content, "train")
+    built = build("interhand26m", tmp_path / "set", tmp_path, mano=True)
+    kept = built.samples
+    assert kept.frame.tolist() == [0, 1, 2] and (kept.split == "train").all()
+    assert kept.present.tolist() == [[True, True], [True, False], [False, True]]
+    assert np.nanmax(built.gap(hands.joints, tips="interhand26m")) < 1e-6
+    said = {reject["sample_id"][-1]: reject["detail"] for reject in built.rejects}
+    assert set(said) == {"3", "4"} and "world_coord" in said["3"] and "left" in said["4"]
+
+
+def test_a_poor_fit_is_refused_hand_by_hand(tmp_path, hands):
+    """The authors' own outliers: parameters 40 mm from the joints that were measured."""
+    content = fixture.tables(hands, first=0, step=1)
+    content["MANO_NeuralAnnot"]["0"]["2"]["left"]["trans"][0] += 0.04
+    fixture.write(tmp_path / "set", content)
+    built = build("interhand26m", tmp_path / "set", tmp_path, mano=True)
+    assert built.samples.frame.tolist() == [0, 1, 3, 4]
+    (reject,) = built.rejects
+    assert "40.0 mm from the dataset's own" in reject["detail"]
+
+
+def test_built_on_the_open_hand_the_joints_are_fitted(tmp_path):
+    hands = random_hands(8, seed=12, tips="interhand26m", centre=(0.0, 0.0, 1.0))
+    fixture.write(tmp_path / "set", fixture.tables(hands, first=0, step=1))
+    built = build("interhand26m", tmp_path / "set", tmp_path, mano=False)
+    assert built.samples.present.all() and len(built.samples.frame) == 8
+    gap = built.gap(hands.joints, tips="interhand26m")
+    assert gap.mean() < 0.5e-3 and gap.max() < 2e-3

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fixtures_datasets import mano as fixture
 from fixtures_datasets.common import PosedHands, random_hands
+from fixtures_datasets.round_trip import build
 
 from twohand500k.errors import DataError
 from twohand500k.sources.datasets import Choice, mano, read_dataset
@@ -295,3 +296,51 @@ def test_no_splits_of_its_own(tmp_path, hands):
     fixture.write(tmp_path / "a.npz", fixture.arrays(hands), fixture.convention())
     with pytest.raises(DataError, match="mano has no splits"):
         read_one(tmp_path, Choice(splits=("train",)))
+
+
+@pytest.mark.parametrize("relative_to", ["flat", "mean"])
+@pytest.mark.parametrize("translation", ["transl", "wrist"])
+@pytest.mark.parametrize("joints", [True, False])
+def test_built_on_mano_the_joints_are_the_authors(
+    tmp_path, hands, relative_to, translation, joints
+):
+    said = {"relative_to": relative_to, "translation": translation}
+    content = fixture.arrays(hands, joints=joints, unit="mm", pose_order="openpose", **said)
+    content["right_betas"] = content["right_betas"].copy()
+    content["right_betas"][2, 0] = np.nan
+    toml = fixture.convention(unit="mm", pose_order="openpose", **said)
+    fixture.write(tmp_path / "set/a.npz", content, toml)
+    built = build("mano", tmp_path / "set", tmp_path, mano=True)
+    assert built.samples.frame.tolist() == [0, 1, 3, 4, 5] and built.samples.present.all()
+    assert built.gap(hands.joints, tips="smplx").max() < 1e-6
+    assert built.rejects[0]["detail"].endswith("right betas is not finite")
+
+
+def test_a_wrong_declaration_is_contradicted_by_the_joints(tmp_path, hands):
+    content = fixture.arrays(hands, relative_to="mean")
+    fixture.write(tmp_path / "set/a.npz", content, fixture.convention(relative_to="flat"))
+    with pytest.raises(DataError, match="mm as flat and mirrored from the dataset's own, 2 mm are"):
+        build("mano", tmp_path / "set", tmp_path, mano=True)
+
+
+def test_the_command_line_takes_the_declaration(tmp_path, hands):
+    fixture.write(tmp_path / "set/a.npz", fixture.arrays(hands, unit="mm"))
+    said = tmp_path / "mine.toml"
+    said.write_text(fixture.convention(unit="mm"))
+    built = build("mano", tmp_path / "set", tmp_path, "--convention", str(said), mano=True)
+    assert built.gap(hands.joints, tips="smplx").max() < 1e-6
+
+
+def test_on_the_open_hand_joints_are_fitted_and_parameters_alone_refused(tmp_path, hands):
+    fixture.write(tmp_path / "set/a.npz", fixture.arrays(hands), fixture.convention())
+    built = build("mano", tmp_path / "set", tmp_path, mano=False)
+    assert built.samples.present.all() and len(built.samples.frame) == N
+    gap = built.gap(hands.joints, tips="smplx")
+    assert gap.mean() < 0.5e-3 and gap.max() < 2e-3
+    for translation in ("transl", "wrist"):
+        content = fixture.arrays(hands, joints=False, translation=translation)
+        fixture.write(
+            tmp_path / translation / "a.npz", content, fixture.convention(translation=translation)
+        )
+        with pytest.raises(DataError, match="give --hand-model the folder of MANO_RIGHT"):
+            build("mano", tmp_path / translation, tmp_path / f"out-{translation}", mano=False)

@@ -164,7 +164,9 @@ def _fitting(
 
     Counts what it refuses in `screened`.
     """
-    if take.mano is not None and take.mano.given.any() and not take.seen.any():
+    # One point is the place of a wrist, no skeleton.
+    skeleton = take.seen.sum(axis=2).max(initial=0) > 1
+    if take.mano is not None and take.mano.given.any() and not skeleton:
         raise DataError(
             f"take {take.name} holds MANO parameters and no joints, and {hands.right.name!r} is "
             f"not the hand model they were made for ({take.mano.model!r}): give --hand-model the "
