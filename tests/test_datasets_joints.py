@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from fixtures_datasets.common import PosedHands, random_hands
 from fixtures_datasets.joints import write_joints
 
+from twohand500k.cli.main import twohand
 from twohand500k.errors import DataError
 from twohand500k.hand import load_hands
 from twohand500k.ik import build_takes
@@ -97,3 +99,15 @@ def test_wrong_folder_and_cut_file(hands: PosedHands, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(DataError, match=r"x_right\.npy"):
         read_dataset("joints", [tmp_path])
+
+
+def test_declared_on_the_command_line(hands: PosedHands, tmp_path: Path) -> None:
+    write_joints(tmp_path / "in" / "mine.npy", hands.joints[:, 1], order=RHD_ORDER, per_m=100.0)
+    given = ["build", "--source", "joints", "--input", str(tmp_path / "in"), "--workers", "1", "-q",
+             "--out", str(tmp_path / "out")]  # fmt: skip
+    declared = ["--map", "rhd-order", "--unit", "cm", "--side", "left"]
+    result = CliRunner().invoke(twohand, [*given, *declared], standalone_mode=False)
+    assert result.exception is None, result.output
+    samples = Dataset(tmp_path / "out").samples()
+    assert samples.present.tolist() == [[False, True]] * FRAMES
+    assert np.linalg.norm(samples.joints[:, 1] - hands.joints[:, 1], axis=-1).mean() < 0.2e-3
