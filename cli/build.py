@@ -192,7 +192,7 @@ def _table(report: BuildReport) -> str:
     if len(report.takes) > _TAKES_SHOWN:
         lines.append(f"… and {len(report.takes) - _TAKES_SHOWN} more takes")
     reasons = ", ".join(f"{reason} {n:,}" for reason, n in run.rejected_per_reason.items())
-    lines.append(f"{run.n_kept:,} interactions kept of {run.n_in:,}; rejected: {reasons or 'none'}")
+    lines.append(f"{run.n_kept:,} samples kept of {run.n_in:,}; rejected: {reasons or 'none'}")
     if run.was_finished:
         lines.append(f"{run.folder} was already finished; nothing was done")
     else:

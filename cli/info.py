@@ -116,7 +116,7 @@ def _dataset_lines(told: dict[str, Any]) -> list[str]:
     models = " and ".join(dict.fromkeys(conventions["hand_model"]))
     a_sample = f", {told['bytes_per_sample']:,.0f} bytes a sample" if told["samples"] else ""
     lines = [
-        f"{told['folder']}: {told['samples']:,} interactions in {told['shards']} shards, "
+        f"{told['folder']}: {told['samples']:,} samples in {told['shards']} shards, "
         f"{told['bytes'] / 1e6:,.1f} MB{a_sample}",
         f"format {conventions['format']}, frame {conventions['frame']}, hand model {models} "
         f"({conventions['hand_model_right_sha256'][:12]}…), tips {conventions['tip_set']}, "

@@ -39,7 +39,7 @@ def test_numbers_are_the_datasets_own(folder: Path) -> None:
 def test_text_names_what_matters(folder: Path) -> None:
     text = CliRunner().invoke(info, [str(folder)]).output
     for word in (
-        "141 interactions",
+        "141 samples",
         "drawn",
         "synthetic-test",
         "frame world",
