@@ -123,11 +123,13 @@ class _Body:
     def size_mm(self, betas: Array) -> tuple[Array, Array]:
         """Length and breadth (N,) as `hand.measure` defines them, breadth to a millimetre or so."""
         model = self.flesh.model
-        shaped = model.with_shape(betas)
-        tip = shaped.rest_vertices_at([model.tip_vertex_ids[2]])[..., 0, :]
-        ends = shaped.rest_vertices_at(self.edges.tolist())
-        length = np.linalg.norm(tip - shaped.rest_joints[..., 0, :], axis=-1)
-        return 1e3 * length, 1e3 * (ends[..., 0, :] - ends[..., 1, :]) @ self.across
+        skin = [model.tip_vertex_ids[2], *self.edges]
+        tip, *ends = np.moveaxis(
+            model.v_template[skin] + np.einsum("vkb,nb->nvk", model.shapedirs[skin], betas), 1, 0
+        )
+        wrist = model.J_template[0] + np.einsum("kb,nb->nk", model.J_shapedirs[0], betas)
+        breadth = np.einsum("nk,k->n", ends[0] - ends[1], self.across)
+        return 1e3 * np.linalg.norm(tip - wrist, axis=-1), 1e3 * breadth
 
 
 def _breadth_edges(model: HandModel) -> tuple[Array, np.ndarray]:

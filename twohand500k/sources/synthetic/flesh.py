@@ -26,11 +26,14 @@ from twohand500k.hand.model import HandModel
 from twohand500k.hand.rotations import Array
 
 # Room kept between two digits' spheres, metres: what the spheres miss of a bent finger's skin.
-CLEARANCE = 0.0005
+CLEARANCE = 0.0010
 _SLICES = 4
 # The spheres of the last phalanx in whose middle the pad lies: the second slice from its tip.
 _PAD = -4
-_PALM_CELL = 0.010
+# The palm's plugs stand so far apart and take in the skin within so much, metres.
+_PALM_STEP, _PALM_REACH = 0.007, 0.009
+# A plug may stand out so far past the nearest vertex, which lies beside the skin's nearest point.
+_PALM_EXCESS = 0.003
 _MAX_SWEEPS = 60
 # How far (deg) each angle moves for the same effort: flexion, abduction, twist.
 _MOBILITY_FINGER = ((10.0, 4.0, 0.0), (10.0, 0.0, 0.0), (6.0, 0.0, 0.0))
@@ -157,9 +160,9 @@ def _patches(model: HandModel) -> list[_Patch]:
     patches: list[_Patch] = []
     palm = np.flatnonzero(owner == 0)
     flat = skin[palm][:, [0, 2]]
-    for x in np.arange(flat[:, 0].min(), flat[:, 0].max(), _PALM_CELL):
-        for z in np.arange(flat[:, 1].min(), flat[:, 1].max(), _PALM_CELL):
-            near = palm[np.linalg.norm(flat - (x, z), axis=1) < 0.9 * _PALM_CELL]
+    for x in np.arange(flat[:, 0].min(), flat[:, 0].max(), _PALM_STEP):
+        for z in np.arange(flat[:, 1].min(), flat[:, 1].max(), _PALM_STEP):
+            near = palm[np.linalg.norm(flat - (x, z), axis=1) < _PALM_REACH]
             # Both the back's and the palm's skin must be there.
             if len(near) >= 6 and np.ptp(skin[near, 1]) > 0.012:
                 patches.append(_Patch(0, near, 0, False))
@@ -193,7 +196,9 @@ def _spheres(model: HandModel, patches: list[_Patch], A: Array, betas: Array) ->
             upper = upper > upper.mean()
             back, front = points[upper].mean(axis=0), points[~upper].mean(axis=0)
             out[k, :3] = (back + front) / 2
-            out[k, 3] = np.linalg.norm(back - front) / 2
+            # At the palm's edge the skin is nearer than its back and front are.
+            nearest = np.linalg.norm(skin - out[k, :3], axis=1).min()
+            out[k, 3] = min(np.linalg.norm(back - front) / 2, nearest + _PALM_EXCESS)
             continue
         local = points @ A[patch.bone - 1]  # along flexion axis, abduction axis, bone
         middle = (local.max(axis=0) + local.min(axis=0)) / 2

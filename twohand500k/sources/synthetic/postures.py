@@ -54,11 +54,11 @@ def load_postures() -> Postures:
 
 def _angles(name: str, posture: dict[str, Any]) -> Array:
     """Angles (15, 3) rad of one posture of the table."""
-    four = {key: posture.get(key) for key in ("mcp", "pip", "spread")}
+    four: dict[str, Any] = {key: posture.get(key, ()) for key in ("mcp", "pip", "spread")}
     four["dip"] = posture.get("dip", [DIP_PER_PIP * pip for pip in posture.get("pip", ())])
     thumb = posture.get("thumb", ())
     if (
-        any(values is None or len(values) != 4 for values in four.values())
+        any(len(values) != 4 for values in four.values())
         or len(thumb) != 5
         or set(posture) - _KEYS
         or not set(posture.get("touch", ())) <= {1, 2, 3, 4}

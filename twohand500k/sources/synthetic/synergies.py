@@ -40,6 +40,13 @@ def _one(joint: int, flexion: float = 0.0, abduction: float = 0.0, twist: float 
     return change
 
 
+def _drift(degrees: float) -> Array:
+    """Degrees (15, 3) of all four fingers going to one side."""
+    change = np.zeros((N_MANO_JOINTS - 1, 3))
+    change[[chain[0] - 1 for chain in _FINGERS], ABDUCTION] = degrees
+    return change
+
+
 @cache
 def synergies() -> Array:
     """Angle changes (K, 15, 3) rad, each for one standard deviation of an independent draw."""
@@ -56,12 +63,14 @@ def synergies() -> Array:
         _bend(8, -8, (1, 1, 1, 1)),
         _bend(4, 3.5, (-1.5, -0.5, 0.5, 1.5)),
         fan,
+        # All fingers drift to the little finger's side or back, as about a tool's handle.
+        _drift(3.5),
         # The thumb: opposing, away from the palm, across it, its outer joints together and apart.
         _one(base, 6, 6, -6),
         _one(base, 0, 6, -2),
         _one(base, 6, -1, 0),
-        _one(middle, 6) + _one(last, 8),
-        _one(middle, -4) + _one(last, 6),
+        _one(middle, 8) + _one(last, 11),
+        _one(middle, -7) + _one(last, 9),
         _one(base, twist=3),
         _one(middle, abduction=2, twist=1.5),
     ]
@@ -70,7 +79,7 @@ def synergies() -> Array:
         rows += [
             _bend(6, 8, share),
             _bend(5, -6, share),
-            _one(chain[2], 4),
+            _one(chain[2], 6),
             _one(chain[0], abduction=2.2),
             _one(chain[0], twist=2.0),
         ]
@@ -80,7 +89,7 @@ def synergies() -> Array:
 def ease_spread(change: Array, angles: Array) -> Array:
     """Sideways play of the knuckles (..., 15, 3) made smaller the more they are bent.
 
-    The collateral ligaments of a bent knuckle are taut: at 90 degrees a quarter of the play is left.
+    The collateral ligaments of a bent knuckle are taut: at 90 degrees a quarter is left.
     """
     eased = np.array(change)
     knuckles = [chain[0] - 1 for chain in _FINGERS]
