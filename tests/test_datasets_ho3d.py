@@ -41,7 +41,7 @@ def refuse(name: str, folder: Path, told: str, choice: Choice | None = None) -> 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("protocol", [None, 2, 3, 4, 5])
+@pytest.mark.parametrize("protocol", [None, 0, 1, 2, 3, 4, 5])
 def test_ho3d_comes_back_in_the_camera(tmp_path, hands, protocol):
     fixture.write(tmp_path, "ABF10", frames_of("ho3d", hands), first=7, protocol=protocol)
     take = read_one("ho3d", tmp_path)
