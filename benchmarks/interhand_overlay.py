@@ -6,8 +6,8 @@ DIR holds InterHand2.6M's annotations and images, or an extract of them. Its fra
 joints with the open hand, from the MANO annotation with MANO's files), and the hands of each are
 drawn over a photo through the dataset's camera: the photo, the skin over it, the recorded joints
 (rings, white) and the fitted ones (dots, red right, blue left). Printed per hand: the mean distance
-of fitted from recorded joints, the worst joint, and the mean distance in the photo. The picture
-shows people's hands under the dataset's licence: do not publish it with anything of yours.
+of fitted from recorded joints, the worst joint, and the mean distance in the photo; then the mean
+over the hands for every joint. The picture people's hands under the dataset's licence: do not publish it with anything of yours.
 """
 
 import argparse
@@ -77,10 +77,10 @@ def crop_around(uv: np.ndarray, margin: float = 0.25) -> tuple[np.ndarray, float
 
 def row_of(
     hands: HandPair, sample: Samples, take: Take, picture: Picture, view: View
-) -> tuple[list[np.ndarray], list[str]]:
-    """Three tiles of one frame and what is printed of its hands."""
+) -> tuple[list[np.ndarray], list[str], list[np.ndarray]]:
+    """Three tiles of one frame, what is printed of its hands, the distance (21,) m of each."""
     there = np.flatnonzero(sample.present[0])
-    skins, fitted, lines = [], {}, []
+    skins, fitted, lines, gaps = [], {}, [], []
     frame = int(np.flatnonzero(take.frames == sample.frame[0])[0])
     for side in there.tolist():
         model = hands[side].with_tips(TIP_SETS[take.tips])
@@ -90,6 +90,7 @@ def row_of(
         skins.append(Surface(posed.vertices, model.faces, SKIN[side]))
         fitted[side] = posed.joints
         off = np.linalg.norm(posed.joints - take.points[frame, side], axis=1)
+        gaps.append(off)
         pixels = np.linalg.norm(
             project(posed.joints, view, view.K) - project(take.points[frame, side], view, view.K),
             axis=1,
@@ -129,7 +130,7 @@ def row_of(
             pen.ellipse([x - 2, y - 2, x + 2, y + 2], fill=colour)
         for x, y in was[np.isfinite(was).all(axis=1)]:
             pen.ellipse([x - 4, y - 4, x + 4, y + 4], outline="white")
-    return [photo, covered.astype(np.uint8), np.asarray(joints)], lines
+    return [photo, covered.astype(np.uint8), np.asarray(joints)], lines, gaps
 
 
 def _inside(box: tuple[float, ...], picture: Picture) -> bool:
@@ -151,7 +152,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         build_takes(list(takes.values()), hands, Path(work) / "built", progress=False)
         dataset = Dataset(Path(work) / "built")
-        tiles, labels = [], []
+        tiles, labels, gaps = [], [], []
         chosen = np.unique(np.linspace(0, len(dataset) - 1, options.frames).astype(int))
         for row in chosen:
             sample = dataset.samples([int(row)])
@@ -167,13 +168,16 @@ def main() -> None:
                 print(f"{take.name} {moment[1]}: none of its images is there")
                 continue
             view = cameras(options.folder, split)[capture, shown[0].camera]
-            some, lines = row_of(hands, sample, take, shown[0], view)
+            some, lines, off = row_of(hands, sample, take, shown[0], view)
             print("\n".join(lines))
             tiles += some
+            gaps += off
             error = " / ".join(f"{1e3 * e:.2f}" for e in sample.fit_error[0] if np.isfinite(e))
             labels += [f"{take.name}\nframe {moment[1]}", f"{error} mm", "recorded and fitted"]
     if not tiles:
         raise SystemExit(f"{options.folder}: no image of a frame that was built")
+    means = zip(JOINT_NAMES, 1e3 * np.nanmean(gaps, axis=0), strict=True)
+    print("mm by joint:", ", ".join(f"{name} {mean:.1f}" for name, mean in means))
     save_png(options.out, contact_sheet(tiles, labels, columns=6 if len(tiles) > 6 else 3))
     print(options.out)
 

@@ -168,5 +168,4 @@ def test_built_on_the_open_hand_the_joints_are_fitted(tmp_path, hands):
     fixture.write(tmp_path / "set", pairs(hands, first=0))
     built = build("hic", tmp_path / "set", tmp_path, mano=False)
     assert built.samples.present.all() and len(built.samples.frame) == N
-    gap = built.gap(hands.joints, tips="smplx")
-    assert gap.mean() < 0.5e-3 and gap.max() < 2e-3
+    assert built.gap(hands.joints, tips="smplx").max() < 0.01e-3

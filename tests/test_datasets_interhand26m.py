@@ -327,5 +327,5 @@ def test_built_on_the_open_hand_the_joints_are_fitted(tmp_path):
     fixture.write(tmp_path / "set", fixture.tables(hands, first=0, step=1))
     built = build("interhand26m", tmp_path / "set", tmp_path, mano=False)
     assert built.samples.present.all() and len(built.samples.frame) == 8
-    gap = built.gap(hands.joints, tips="interhand26m")
-    assert gap.mean() < 0.5e-3 and gap.max() < 2e-3
+    # The dataset's own fingertips count in the calibration too, or the shape is off by 0.3 mm.
+    assert built.gap(hands.joints, tips="interhand26m").max() < 0.01e-3

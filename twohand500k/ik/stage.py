@@ -198,7 +198,9 @@ def _calibrate(
     if np.isfinite(points).any():
         if take.shape == "frame":
             return calibrate_frames(take, passed, hands, threads=threads)
-        return calibrate(replace(take, points=points), hands, per_side=per_side, threads=threads)
+        tips = TIP_SETS[take.tips]
+        own = HandPair(hands.right.with_tips(tips), hands.left.with_tips(tips))
+        return calibrate(replace(take, points=points), own, per_side=per_side, threads=threads)
     right = first_guess(take.landmarks, hands.right)
     left = first_guess(take.landmarks, hands.left.mirrored()).mirrored()
     nothing = np.empty(0, dtype=np.int64)
