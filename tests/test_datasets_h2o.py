@@ -186,6 +186,6 @@ def test_joints_measured_apart_are_a_check_and_no_more(tmp_path, hands):
 
 def test_built_on_the_open_hand_the_joints_are_fitted(tmp_path, hands):
     fixture.write(tmp_path / "set", "subject1/h1/0", hands)
-    built = build("h2o", tmp_path / "set", tmp_path, "--shape-per-side", mano=False)
+    built = build("h2o", tmp_path / "set", tmp_path, mano=False)
     assert built.samples.present.all() and len(built.samples.frame) == N
     assert built.gap(hands.joints, tips="manopth-right").max() < 2e-3

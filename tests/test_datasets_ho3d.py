@@ -269,7 +269,7 @@ def test_h2o3d_built_on_the_open_hand(tmp_path, hands):
     """A left hand annotated on another left model differs in size from the right one."""
     annotated = fixture.on_left_model(hands, "negated")
     fixture.write(tmp_path / "set", "S1", frames_of("h2o3d", annotated))
-    built = build("h2o3d", tmp_path / "set", tmp_path, "--shape-per-side", mano=False)
+    built = build("h2o3d", tmp_path / "set", tmp_path, mano=False)
     assert built.samples.present.all() and len(built.samples.frame) == N
     assert built.gap(annotated.joints * TO_CAMERA, tips="ho3d").max() < 1.5e-3
 

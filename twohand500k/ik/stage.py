@@ -120,8 +120,8 @@ def plan_take(
 ) -> PlannedTake:
     """Learn of a take what its frames are then built with, cut it into work units.
 
-    shape_per_side: betas of right and left apart. smooth: give each unit the neighbouring frames
-    that smoothing looks at. shard_size: frames per unit. threads: as `solve` takes them.
+    shape_per_side: betas of right and left apart, as they are anyway for a set annotated with MANO.
+    smooth: give each unit the neighbouring frames that smoothing looks at. shard_size: frames per unit. threads: as `solve` takes them.
     Raises DataError if most hands of a side are of the other side, no frame can be fitted, MANO
     parameters do not agree with the take's joints, or there are only parameters of another model.
     """
@@ -183,7 +183,9 @@ def _fitting(
         reason, _ = screen(take.points[:, side], joints, hands[side])
         passed[:, side] = reason == Reason.OK.value
         screened[side].update(reason[take.recorded[:, side] & (take.faults == "")].tolist())
-    calibration = _calibrate(take, passed, hands, shape_per_side, threads)
+    # An annotation has betas of its own for each hand, often on two models that do not mirror.
+    per_side = shape_per_side or take.mano is not None
+    calibration = _calibrate(take, passed, hands, per_side, threads)
     return Fitting(calibration, (votes[0], votes[1]))
 
 

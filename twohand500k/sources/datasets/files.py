@@ -1,8 +1,8 @@
 """Files of a dataset: found or missed by name, read whole or refused in one line, hashed.
 
 In: the folder a user gave and a path that the source's layout names. Out: a path that exists, or a
-`DataError` that says which file is missing and where to get it. A file that one frame alone depends
-on is read with `reading(frame faults)`, so that a broken one costs its frame and nothing else.
+`DataError` that says which file is missing and where to get it. A reader turns
+the error of a file that one frame alone depends on into that frame's fault; nothing else is lost.
 """
 
 import hashlib
