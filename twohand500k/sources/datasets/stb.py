@@ -11,13 +11,13 @@ the test split, as is usual.
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from twohand500k.conventions import N_JOINTS, WRIST
 from twohand500k.errors import DataError
 from twohand500k.sources.datasets.choice import Choice
 from twohand500k.sources.datasets.files import missing, numbers, reordered, sha256_of
 from twohand500k.sources.datasets.frames import Frames, Hand, Split
+from twohand500k.sources.datasets.matlab import read_matlab_array
 from twohand500k.sources.datasets.palm import wrist_beyond_palm
 from twohand500k.sources.manifest import SourceManifest, load_manifest
 from twohand500k.sources.take import Array, Take
@@ -89,17 +89,7 @@ def _take(
 
 def _hand_para(path: Path) -> Array:
     """The label file's points (T, 21, 3) in mm and in its own order. Raises DataError."""
-    try:
-        content = loadmat(path, variable_names=["handPara"])
-    except NotImplementedError:
-        raise DataError(f"{path}: saved as MATLAB 7.3; save it again as MATLAB 5 (-v7)") from None
-    except Exception as error:
-        # scipy raises whatever the broken bytes lead to; no code of the file is run.
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise DataError(f"{path}: not a whole .mat file ({reason}); fetch it again") from None
-    if "handPara" not in content:
-        raise DataError(f"{path}: holds no handPara; it is not one of STB's label files")
-    points = np.asarray(content["handPara"])
-    if points.ndim != 3 or points.shape[:2] != (3, N_JOINTS) or points.dtype.kind not in "fiu":
-        raise DataError(f"{path}: handPara is {points.dtype} {points.shape}, not (3, 21, T)")
+    points = read_matlab_array(path, "handPara")
+    if points.ndim != 3 or points.shape[:2] != (3, N_JOINTS):
+        raise DataError(f"{path}: handPara is {points.shape}, not (3, 21, T)")
     return np.moveaxis(points, -1, 0).swapaxes(1, 2)
