@@ -107,15 +107,12 @@ def manifold(real: Array, drawn: Array) -> dict[str, float]:
     for centre, radius in zip(real, real_radius, strict=True):
         inside[drawn_tree.query_ball_point(centre, radius)] += 1
     nearest_drawn = drawn_tree.query(real)[0]
-    held = np.zeros(len(real), dtype=bool)
     # A real pose is recalled if it lies within the ball of any drawn one.
-    for n, point in enumerate(real):
-        near = drawn_tree.query(point, min(50, len(drawn)))
-        held[n] = bool((near[0] <= drawn_radius[near[1]]).any())
+    held = [(np.linalg.norm(drawn - point, axis=1) <= drawn_radius).any() for point in real]
     return {
         "precision": float((inside > 0).mean()),
-        "recall": float(held.mean()),
-        "density": float(inside.mean() * len(drawn) / (NEIGHBOURS * len(drawn))),
+        "recall": float(np.mean(held)),
+        "density": float(inside.mean() / NEIGHBOURS),
         "coverage": float((nearest_drawn <= real_radius).mean()),
     }
 
