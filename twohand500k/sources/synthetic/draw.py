@@ -38,7 +38,7 @@ _SCALE = (0.3, 1.3)
 _TOUCH_FROM, _TOUCH_OFTEN = 0.7, 0.75
 # Betas beyond this are redrawn, and so are hands that are no adult's: from a small woman's to a
 # large man's, about 2.33 standard deviations out. Means of ANSUR2 as in open_hand/anthropometry.py
-# (women 181.1 and 78.2, men 193.3 and 88.3); the deviations, 10 and 4 mm, are ours, report not seen.
+# (women 181.1 and 78.2, men 193.3 and 88.3); the deviations, 10 and 4 mm, are ours.
 _MOST_BETA = 2.5
 LENGTH_MM = (158.0, 216.0)
 BREADTH_MM = (69.0, 98.0)
