@@ -2,11 +2,12 @@
 
     python benchmarks/datasets_round_trip.py [--hands 1000]
 
-freihand, ho3d, h2o3d (its left hands annotated on each of three left models) and h2o are written in
-their own layouts by the tests' writers, from known poses on the open hand. Each is built with the
-open hand called MANO (parameters kept), with the open hand (joints fitted), and of two-handed sets
-with a shape per side. Printed: hands kept, and how far the built hands' joints, by the dataset's
-definition of a joint, lie from its own: mean and most, mm, right and left.
+freihand, ho3d, h2o3d (its left hands annotated on each of three left models), h2o, interhand26m,
+hic (left hands on two left models) and plain mano arrays are written in their own layouts by the
+tests' writers, from known poses on the open hand. Each is built with the open hand called MANO
+(parameters kept), with the open hand (joints fitted), and of two-handed sets with a shape per side.
+Printed: hands kept, and how far the built hands' joints, by the dataset's definition of a
+joint, lie from its own: mean and most, mm, right and left.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from fixtures_datasets import freihand, h2o, ho3d
+from fixtures_datasets import freihand, h2o, hic, ho3d, interhand26m, mano
 from fixtures_datasets.common import random_hands
 from fixtures_datasets.round_trip import build
 
@@ -41,7 +42,21 @@ def write_all(folder: Path, n: int) -> list[tuple[str, str, np.ndarray, str]]:
         out.append(("h2o3d", name, of.joints * TO_CAMERA, "ho3d"))
     hands = ho3d.on_left_model(random_hands(n, seed=7, tips="manopth-right"), "as shipped")
     h2o.write(folder / "h2o", "subject1/h1/0", hands)
-    return [*out, ("h2o", "h2o", hands.joints, "manopth-right")]
+    out.append(("h2o", "h2o", hands.joints, "manopth-right"))
+    hands = random_hands(n, seed=21, tips="interhand26m")
+    interhand26m.write(folder / "interhand26m", interhand26m.tables(hands, first=0, step=1))
+    out.append(("interhand26m", "interhand26m", hands.joints, "interhand26m"))
+    hands = random_hands(n, seed=22)
+    for left in ("mirrored", "as shipped"):
+        of = hands if left == "mirrored" else ho3d.on_left_model(hands, left)
+        name = f"hic {left}"
+        pairs = {
+            k: tuple(hic.frame(of, k, s, relative_to="mean") for s in (0, 1)) for k in range(n)
+        }
+        hic.write(folder / name, pairs)
+        out.append(("hic", name, of.joints, "smplx"))
+    mano.write(folder / "mano" / "a.npz", mano.arrays(hands), mano.convention())
+    return [*out, ("mano", "mano", hands.joints, "smplx")]
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ joints with the open hand, from the MANO annotation with MANO's files), and the 
 drawn over a photo through the dataset's camera: the photo, the skin over it, the recorded joints
 (rings, white) and the fitted ones (dots, red right, blue left). Printed per hand: the mean distance
 of fitted from recorded joints, the worst joint, and the mean distance in the photo; then the mean
-over the hands for every joint. The picture people's hands under the dataset's licence: do not publish it with anything of yours.
+over the hands for every joint. The picture shows people's hands under the dataset's licence: do not
+publish it with anything of yours.
 """
 
 import argparse
