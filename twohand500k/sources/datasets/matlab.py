@@ -1,7 +1,7 @@
 """One array of numbers out of a MATLAB 5 file.
 
 In: the path of a .mat file (saved with -v6 or -v7) and a variable's name. Out: the array. Own code,
-because scipy 1.17's `loadmat` kills the interpreter on some files with a few damaged bytes; it
+because scipy 1.17's `loadmat` kills the interpreter on some files with one damaged byte; it
 writes the test files and is the twin this is tested against. Layout: The MathWorks, "MAT-File
 Format", level 5: a header of 128 bytes, then elements of a tag (type, length) and data, zipped or
 not; a matrix is itself a row of elements: flags, dimensions, name, numbers.
