@@ -322,6 +322,18 @@ def test_a_poor_fit_is_refused_hand_by_hand(tmp_path, hands):
     assert "40.0 mm from the dataset's own" in reject["detail"]
 
 
+def test_a_sequence_that_was_fitted_poorly_does_not_stop_the_others(tmp_path, hands):
+    """Of one sequence most left hands are off, as issue 104 shows of the real set."""
+    good = fixture.tables(hands, seq="a", first=0, step=1)
+    poor = fixture.tables(hands, seq="b", first=100, step=1)
+    for number in range(100, 104):
+        poor["MANO_NeuralAnnot"]["0"][str(number)]["left"]["trans"][0] += 0.04
+    fixture.write(tmp_path / "set", fixture.together(good, poor))
+    built = build("interhand26m", tmp_path / "set", tmp_path, mano=True)
+    assert built.samples.frame.tolist() == [0, 1, 2, 3, 4, 104]
+    assert {reject["reason"] for reject in built.rejects} == {"annotation_disagrees"}
+
+
 def test_built_on_the_open_hand_the_joints_are_fitted(tmp_path):
     hands = random_hands(8, seed=12, tips="interhand26m", centre=(0.0, 0.0, 1.0))
     fixture.write(tmp_path / "set", fixture.tables(hands, first=0, step=1))

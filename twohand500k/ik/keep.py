@@ -54,7 +54,9 @@ def choose(take: Take, side: int, hands: HandPair) -> Convention:
     """The convention under which a side's parameters agree best with the take's points.
 
     Raises DataError if even the best disagrees by more than the source allows, or if several are
-    possible and the take has no joints to decide by.
+    possible and the take has no joints to decide by. Joints that were measured apart may disagree
+    because a sequence was fitted poorly: where nothing is left to decide, its hands are refused one
+    by one and the other takes go on.
     """
     mano = _of(take)
     left = mano.left_shapedirs if SIDES[side] == "left" else mano.left_shapedirs[:1]
@@ -75,7 +77,8 @@ def choose(take: Take, side: int, hands: HandPair) -> Convention:
         posed = _pose(some, side, np.arange(len(rows)), convention, hands)
         medians.append(float(np.median(_distance(some, side, posed))))
     best = int(np.argmin(medians))
-    if not medians[best] <= mano.agreement:
+    poorly_fitted = mano.joints == "measured" and len(choices) == 1
+    if not medians[best] <= mano.agreement and not poorly_fitted:
         said = ", ".join(
             f"{1e3 * m:.1f} mm as {' and '.join(c)}" for m, c in zip(medians, choices, strict=True)
         )
