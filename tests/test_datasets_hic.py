@@ -137,6 +137,9 @@ def test_a_limit_reads_no_further_and_hashes_what_it_read(tmp_path, hands):
 def test_a_wrong_folder_or_split_is_one_clear_line(tmp_path, hands):
     with pytest.raises(DataError, match=f"has no {fixture.RESULTS}.*unpack it.*tue.mpg.de"):
         read_one(tmp_path)
+    (tmp_path / fixture.RESULTS).mkdir()
+    with pytest.raises(DataError, match=f"has no {fixture.RESULTS}/IJCV16___fakeGT.*Hand_R"):
+        read_one(tmp_path)
     fixture.write(tmp_path, pairs(hands))
     with pytest.raises(DataError, match="hic has no splits; there is no split 'train'"):
         read_one(tmp_path, Choice(splits=("train",)))

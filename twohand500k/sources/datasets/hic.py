@@ -83,7 +83,8 @@ def _sequences(folder: Path) -> Mapping[str, tuple[Path | None, Path | None]]:
         if place.is_dir() and (match := _FOLDER.fullmatch(place.name)):
             found.setdefault(match[1], [None, None])["RL".index(match[2])] = place
     if not found:
-        raise missing(folder, _RESULTS, manifest)
+        inside = "IJCV16___fakeGT___IJCV___01___Model_Hand_R___ncomps45"
+        raise missing(folder, f"{_RESULTS}/{inside}" if root != folder else _RESULTS, manifest)
     return {sequence: (right, left) for sequence, (right, left) in found.items()}
 
 
