@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "The main job in a minute or two, on a take the toolkit makes itself.",
     "hand": "Show, convert and render hand models.",
     "info": "What a dataset holds; without DIR, what this installation can read.",
+    "splice": "Put single hands together so that they touch.",
     "verify": "Recompute and check a dataset sample by sample.",
 }
 
