@@ -2,8 +2,9 @@
 
 Comes in: `physics_assets/arms.toml`, a body's lengths and its joints' ranges. Goes out: `TwoArms`,
 one bit for every cell of (rotation of the left wrist's frame in the right one's) x (direction from
-the right wrist to the left one, seen from the right one). The bit says whether some way was found
-to hold two hands so in front of the body.
+the right wrist to the left one, seen from halfway between the two frames, so that a mirrored person
+can do what a person can). The bit says whether enough ways were found to hold two hands so in front
+of the body.
 
 The ways are drawn: two wrists in front of the body, each elbow anywhere on its circle, forearm and
 wrist turned anywhere in their ranges. Dropped are elbows and forearms in the trunk, forearms
@@ -15,13 +16,12 @@ towards +x, its fingers towards -x, its back +y, its thumb +z; the left one is m
 Body frame: x to the body's right, y up, -z ahead, origin between the shoulders; metres.
 
 A cell is about 22 degrees wide both ways, so what is 20 degrees beyond the possible may pass. The
-table asks nothing about how far apart the wrists are. It is shipped, and made anew by
-`python -m twohand500k.splice.arms`.
+table asks nothing about how far apart the wrists are. It is shipped, and made anew (minutes) by
+`python -c "from twohand500k.splice.arms import write_table; write_table()"`.
 """
 
 import base64
 import json
-import sys
 import tomllib
 import zlib
 from dataclasses import dataclass
@@ -42,10 +42,10 @@ from twohand500k.hand.rotations import Array
 # directions on six squares (the largest component of the vector).
 _ROTATION, _DIRECTION = 8, 4
 _CELLS = (4 * _ROTATION**3, 6 * _DIRECTION**2)
-# A cell is reachable if it got this part of an even share of the drawn ways: less are the far ends
-# of every range at once. Natural grips (palm in palm, fingers pointing opposite ways) get 0.35.
-_SHARE = 0.25
-_SAMPLES = 3_000_000
+# A cell is reachable if it got this part of an even share of the drawn ways: less are the far ends of
+# every range at once. More would refuse palm in palm with the fingers pointing opposite ways.
+_SHARE = 0.2
+_SAMPLES = 2_000_000
 _FILE = "arms_table.json"
 
 
@@ -74,7 +74,7 @@ class _Body(NamedTuple):
 class TwoArms:
     """Which relative poses of two wrists two arms can hold.
 
-    cells (2048, 96) bool: rotation x direction, numbered by `rotation_cell` and `direction_cell`.
+    cells (2048, 96) bool: rotation x direction. `one_reachable` looks them up in compiled code.
     """
 
     cells: np.ndarray
@@ -89,7 +89,7 @@ class TwoArms:
         body, left = _body(), samples
         while left > 0:
             left -= _draw_ways(body, rng.uniform(size=(65536, 14)), left, count)
-        return TwoArms(count >= _SHARE * samples / count.size)
+        return TwoArms(count >= _SHARE * 2 * samples / count.size)
 
     def reachable(self, R_right_left: ArrayLike, t_right_left: ArrayLike) -> np.ndarray:
         """Whether two arms can hold the hands so, (N,) bool.
@@ -106,48 +106,63 @@ class TwoArms:
 @njit(cache=True, error_model="numpy")
 def one_reachable(cells: np.ndarray, R: Array, t: Array) -> bool:
     """`TwoArms.reachable` of one pose, R (3, 3) and t (3,), for callers that are compiled."""
-    total = t[0] + t[1] + t[2]
-    for r in range(3):
-        for c in range(3):
-            total += R[r, c]
-    if not np.isfinite(total):
+    q, middle = np.empty(4), np.empty(3)
+    _middle_frame(R, t, q, middle)
+    if not np.isfinite(q.sum() + middle.sum()):
         return False
-    return cells[rotation_cell(R), direction_cell(t)]
+    return cells[_rotation_cell(q), _direction_cell(middle)]
 
 
 @njit(cache=True, error_model="numpy")
-def rotation_cell(R: Array) -> int:
-    """Which of 2048 cells a rotation (3, 3) lies in: its quaternion's place on the hypercube."""
-    # Four times each product of two components of the quaternion; the row with the largest
-    # diagonal is the quaternion, scaled (Shepperd 1978).
-    squared = np.empty(4)
-    squared[0] = 1.0 + R[0, 0] + R[1, 1] + R[2, 2]
-    squared[1] = 1.0 + R[0, 0] - R[1, 1] - R[2, 2]
-    squared[2] = 1.0 - R[0, 0] + R[1, 1] - R[2, 2]
-    squared[3] = 1.0 - R[0, 0] - R[1, 1] + R[2, 2]
-    face = int(np.argmax(squared))
-    if face == 0:
-        a, b, c = R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]
-    elif face == 1:
-        a, b, c = R[2, 1] - R[1, 2], R[0, 1] + R[1, 0], R[0, 2] + R[2, 0]
-    elif face == 2:
-        a, b, c = R[0, 2] - R[2, 0], R[0, 1] + R[1, 0], R[1, 2] + R[2, 1]
+def _middle_frame(R: Array, t: Array, q: Array, middle: Array) -> None:
+    """The quaternion (4,), w first and not negative, of R, and t in the frame halfway between.
+
+    Halfway, the mirrored person's pose is the same numbers but for signs: R' = M R^T M and
+    t' = -M R^T t, with M the mirror, have x of the quaternion and y, z of the direction negated.
+    """
+    # Four times the squares; from the largest of them the others follow safely (Shepperd 1978).
+    q[0] = 1.0 + R[0, 0] + R[1, 1] + R[2, 2]
+    q[1] = 1.0 + R[0, 0] - R[1, 1] - R[2, 2]
+    q[2] = 1.0 - R[0, 0] + R[1, 1] - R[2, 2]
+    q[3] = 1.0 - R[0, 0] - R[1, 1] + R[2, 2]
+    largest = int(np.argmax(q))
+    if largest == 0:
+        q[1], q[2], q[3] = R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]
+    elif largest == 1:
+        q[0], q[2], q[3] = R[2, 1] - R[1, 2], R[0, 1] + R[1, 0], R[0, 2] + R[2, 0]
+    elif largest == 2:
+        q[0], q[1], q[3] = R[0, 2] - R[2, 0], R[0, 1] + R[1, 0], R[1, 2] + R[2, 1]
     else:
-        a, b, c = R[1, 0] - R[0, 1], R[0, 2] + R[2, 0], R[1, 2] + R[2, 1]
-    cell = face
-    for ratio in (a, b, c):
-        cell = cell * _ROTATION + _slot(ratio / squared[face], _ROTATION)
+        q[0], q[1], q[2] = R[1, 0] - R[0, 1], R[0, 2] + R[2, 0], R[1, 2] + R[2, 1]
+    q /= np.copysign(np.sqrt(q[0] ** 2 + q[1] ** 2 + q[2] ** 2 + q[3] ** 2), q[0])
+    # Half of the rotation, backwards: w' : v' = 1 + w : -v.
+    size = np.sqrt(2.0 + 2.0 * q[0])
+    w, x, y, z = (1.0 + q[0]) / size, -q[1] / size, -q[2] / size, -q[3] / size
+    a, b, c = y * t[2] - z * t[1], z * t[0] - x * t[2], x * t[1] - y * t[0]
+    middle[0] = t[0] + 2.0 * (w * a + y * c - z * b)
+    middle[1] = t[1] + 2.0 * (w * b + z * a - x * c)
+    middle[2] = t[2] + 2.0 * (w * c + x * b - y * a)
+
+
+@njit(cache=True, error_model="numpy")
+def _rotation_cell(q: Array) -> int:
+    """Which of 2048 cells a quaternion (4,) lies in: its place on the hypercube; q and -q alike."""
+    cell = face = int(np.argmax(np.abs(q)))
+    for k in range(4):
+        if k != face:
+            cell = cell * _ROTATION + _slot(q[k] / q[face], _ROTATION)
     return cell
 
 
 @njit(cache=True, error_model="numpy")
-def direction_cell(t: Array) -> int:
+def _direction_cell(t: Array) -> int:
     """Which of 96 cells the direction of t (3,) lies in: its place on the cube."""
-    axis = int(np.argmax(np.abs(t)))
-    size = max(abs(t[axis]), 1e-300)
-    cell = 2 * axis + (1 if t[axis] > 0.0 else 0)
-    for k in range(1, 3):
-        cell = cell * _DIRECTION + _slot(t[(axis + k) % 3] / size, _DIRECTION)
+    face = int(np.argmax(np.abs(t)))
+    size = max(abs(t[face]), 1e-300)
+    cell = 2 * face + (1 if t[face] > 0.0 else 0)
+    for k in range(3):
+        if k != face:
+            cell = cell * _DIRECTION + _slot(t[k] / size, _DIRECTION)
     return cell
 
 
@@ -173,6 +188,7 @@ def _draw_ways(body: _Body, draws: Array, most: int, count: np.ndarray) -> int:
     wrist, elbow, knuckle = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3))
     R = np.empty((2, 3, 3))
     R_right_left, t_right_left = np.empty((3, 3)), np.empty(3)
+    q, middle = np.empty(4), np.empty(3)
     for n in range(len(draws)):
         u = draws[n]
         z = 2.0 * u[3] - 1.0
@@ -180,8 +196,8 @@ def _draw_ways(body: _Body, draws: Array, most: int, count: np.ndarray) -> int:
         half = 0.5 * _between(body.apart, u[5])
         way = np.array([ring * np.cos(2 * np.pi * u[4]), ring * np.sin(2 * np.pi * u[4]), z])
         for r in range(3):
-            middle = _between(body.middle[r], u[r])
-            wrist[0, r], wrist[1, r] = middle - half * way[r], middle + half * way[r]
+            between = _between(body.middle[r], u[r])
+            wrist[0, r], wrist[1, r] = between - half * way[r], between + half * way[r]
         wrist[1, 0] = -wrist[1, 0]  # the left arm in the mirror
         possible = True
         for side in range(2):
@@ -208,7 +224,11 @@ def _draw_ways(body: _Body, draws: Array, most: int, count: np.ndarray) -> int:
                 R_right_left[r, c] = 0.0
                 for k in range(3):
                     R_right_left[r, c] += R[0, k, r] * R[1, k, c]
-        count[rotation_cell(R_right_left), direction_cell(t_right_left)] += 1
+        _middle_frame(R_right_left, t_right_left, q, middle)
+        count[_rotation_cell(q), _direction_cell(middle)] += 1
+        # The mirrored person can do so as well.
+        q[1], middle[1], middle[2] = -q[1], -middle[1], -middle[2]
+        count[_rotation_cell(q), _direction_cell(middle)] += 1
         found += 1
         if found == most:
             break
@@ -374,7 +394,7 @@ def _shipped() -> TwoArms:
     record = json.loads(_asset(_FILE))
     if record["checksum"] != _checksum():
         raise DataError(
-            f"{_FILE} was not made from this arms.toml: python -m twohand500k.splice.arms makes it"
+            f"{_FILE} was not made from this arms.toml: twohand500k.splice.arms.write_table() makes it"
         )
     bits = np.frombuffer(zlib.decompress(base64.b64decode(record["cells"])), dtype=np.uint8)
     return TwoArms(np.unpackbits(bits, count=_CELLS[0] * _CELLS[1]).reshape(_CELLS).astype(bool))
@@ -390,7 +410,7 @@ def _write(path: Path, arms: TwoArms, seed: int, samples: int) -> None:
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
 
 
-if __name__ == "__main__":
+def write_table(samples: int = _SAMPLES) -> None:
+    """Make the shipped table anew, into the installed package; some minutes."""
     with resources.as_file(resources.files("twohand500k.physics_assets")) as folder:
-        _write(folder / _FILE, TwoArms.table(seed=0), 0, _SAMPLES)
-    sys.exit()
+        _write(folder / _FILE, TwoArms.table(seed=0, samples=samples), 0, samples)
