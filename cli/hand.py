@@ -26,6 +26,7 @@ from twohand500k.cores import available_cores
 from twohand500k.errors import DataError
 from twohand500k.hand import HandModel, HandPair, load_hands
 from twohand500k.hand.anatomy import ANGLE_NAMES, FLEXION, Anatomy
+from twohand500k.hand.contact_regions import ContactRegions
 from twohand500k.hand.load import LeftShapedirs
 from twohand500k.hand.measure import measure
 from twohand500k.ik.convert import convert_dataset
@@ -251,6 +252,16 @@ _GESTURES: dict[str, dict[str, tuple[float, ...]]] = {
     "hook": dict.fromkeys(FINGERS[1:], (0, 95, 55)),
 }
 _VIEWS = {"palm": (0.0, -1.0, 0.0), "back": (0.0, 1.0, 0.0), "thumb side": (0.0, -0.25, 1.0)}
+# Tip, pad, radial side, ulnar side, back of every finger; palm, thenar, hypothenar, back, wrist.
+_ON_A_FINGER = (
+    *((0.85, 0.25, 0.20), (0.95, 0.75, 0.25), (0.25, 0.60, 0.85)),
+    *((0.35, 0.70, 0.40), (0.62, 0.55, 0.72)),
+)
+_ON_THE_HAND = (
+    *((0.93, 0.84, 0.66), (0.90, 0.55, 0.40), (0.45, 0.75, 0.75)),
+    *((0.72, 0.74, 0.80), (0.50, 0.50, 0.50)),
+)
+_REGION_COLOURS = _ON_A_FINGER * len(FINGERS) + _ON_THE_HAND
 
 
 @hand.command()
@@ -275,6 +286,7 @@ _VIEWS = {"palm": (0.0, -1.0, 0.0), "back": (0.0, 1.0, 0.0), "thumb side": (0.0,
     type=click.IntRange(32, 4096),
     help="Pixels of a tile.",
 )
+@click.option("--regions", is_flag=True, help="Colour the contact regions.")
 @options.verbose
 def render(
     hand_model: str,
@@ -283,6 +295,7 @@ def render(
     side: Side,
     betas: str,
     size: int,
+    regions: bool,
     verbose: int,
 ) -> None:
     """Draw a hand model in poses, each from the palm, the back and the thumb's side."""
@@ -292,10 +305,13 @@ def render(
     hands = load_hands(hand_model)
     model = hands.right if side == "right" else hands.left
     shape = _betas(betas)
+    colour: Any = SKIN[SIDES.index(side)]
+    if regions:
+        colour = np.array(_REGION_COLOURS)[ContactRegions.of(model).of_vertex]
     tiles, labels = [], []
     for label, pose in _poses(model, poses):
         skin = model.with_shape(shape).with_pose(pose).vertices
-        surface = Surface(skin, model.faces, SKIN[SIDES.index(side)])
+        surface = Surface(skin, model.faces, colour)
         for view, seen_from in _VIEWS.items():
             # Fingers up: MANO's right hand points to -x.
             up = (-1.0 if side == "right" else 1.0, 0.0, 0.0)

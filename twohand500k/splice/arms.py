@@ -42,8 +42,8 @@ from twohand500k.hand.rotations import Array
 # directions on six squares (the largest component of the vector).
 _ROTATION, _DIRECTION = 8, 4
 _CELLS = (4 * _ROTATION**3, 6 * _DIRECTION**2)
-# A cell is reachable if it got this part of an even share of the drawn ways: less are the far ends of
-# every range at once. More would refuse palm in palm with the fingers pointing opposite ways.
+# A cell is reachable if it got this part of an even share of the drawn ways: less are the far ends
+# of every range at once. More would refuse palm in palm with the fingers pointing opposite ways.
 _SHARE = 0.2
 _SAMPLES = 2_000_000
 _FILE = "arms_table.json"
@@ -394,7 +394,8 @@ def _shipped() -> TwoArms:
     record = json.loads(_asset(_FILE))
     if record["checksum"] != _checksum():
         raise DataError(
-            f"{_FILE} was not made from this arms.toml: twohand500k.splice.arms.write_table() makes it"
+            f"{_FILE} was not made from this arms.toml: "
+            "twohand500k.splice.arms.write_table() makes it anew"
         )
     bits = np.frombuffer(zlib.decompress(base64.b64decode(record["cells"])), dtype=np.uint8)
     return TwoArms(np.unpackbits(bits, count=_CELLS[0] * _CELLS[1]).reshape(_CELLS).astype(bool))
