@@ -570,21 +570,38 @@ def apply_step(step, pivot, R, t):
 
 
 @inner
-def capsule_room(ends_a, radius_a, ends_b, radius_b, too_deep, core):
-    """Least room between two hands' bone capsules, m; -inf as soon as it is hopeless.
+def hopeless(ends_a, radius_a, ends_b, radius_b, too_deep, core):
+    """Whether two hands overlap beyond what small steps can put right.
 
-    Hopeless: two capsules overlap by more than too_deep, or two bones come nearer than `core` of
-    the sum of their radii (one finger runs through another, and there is no telling which way out).
+    Two capsules overlap by more than too_deep, or two bones come nearer than `core` of the sum of
+    their radii: one finger runs through another, and there is no telling which way out.
     """
-    least = np.inf
+    middle = np.empty((20, 4))
+    for j in range(20):
+        half = 0.0
+        for r in range(3):
+            middle[j, r] = 0.5 * (ends_b[j, 0, r] + ends_b[j, 1, r])
+            half += (ends_b[j, 1, r] - middle[j, r]) ** 2
+        middle[j, 3] = np.sqrt(half)
     for i in range(20):
+        x = 0.5 * (ends_a[i, 0, 0] + ends_a[i, 1, 0])
+        y = 0.5 * (ends_a[i, 0, 1] + ends_a[i, 1, 1])
+        z = 0.5 * (ends_a[i, 0, 2] + ends_a[i, 1, 2])
+        half = np.sqrt(
+            (ends_a[i, 1, 0] - x) ** 2 + (ends_a[i, 1, 1] - y) ** 2 + (ends_a[i, 1, 2] - z) ** 2
+        )
         for j in range(20):
             both = radius_a[i] + radius_b[j]
+            least = max(core * both, both - too_deep)
+            # The middles tell most pairs apart.
+            reach = least + half + middle[j, 3]
+            dx, dy, dz = x - middle[j, 0], y - middle[j, 1], z - middle[j, 2]
+            if dx * dx + dy * dy + dz * dz >= reach * reach:
+                continue
             d = one_segment_distance(ends_a[i, 0], ends_a[i, 1], ends_b[j, 0], ends_b[j, 1])
-            if d < core * both or d - both < -too_deep:
-                return -np.inf
-            least = min(least, d - both)
-    return least
+            if d < least:
+                return True
+    return False
 
 
 @inner

@@ -6,7 +6,7 @@ out: one placement a slot. A slot's loop, cheapest test first:
     contact drawn by weight (region pair, interlocked, or a learned relative pose)
       pair of hands: the next one this slot owns
         proposal: a point on each region, normals opposed with a tilt, spin and standoff drawn
-          two arms can hold it · no forearm through the other hand · bone capsules
+          two arms can hold it · bone capsules · no forearm through the other hand
             a few Gauss-Newton steps of the whole left hand out of the overlap
               exact skin distances: accepted or not
 
@@ -27,8 +27,8 @@ from twohand500k.splice._kernels import (
     apply_step,
     bone_capsules,
     capsule_overlap,
-    capsule_room,
     copy_rows,
+    hopeless,
     inner,
     nearest_vertices,
     patch_boxes,
@@ -69,13 +69,15 @@ CONTACTS, PAIRS, PROPOSALS, SKINS = 40, 10, 96, 3
 _LOCKED_PROPOSALS = 40
 # A slot whose fingers are to interlock draws another contact after so many rounds without success.
 _LOCKED_ROUNDS = 2
+# Rigid steps: at most one fewer than this; a step is cut to the second, not taken below the third.
 _STEPS = 4
+_MOST_RAD, _MOST_M = 0.35, 0.012
+_SETTLED_RAD, _SETTLED_M = 0.01, 0.0003
 
 # Capsules may overlap by so much before the steps; bones may come so near, in sums of radii.
 _TOO_DEEP_M, _CORE = 0.010, 0.5
 # Interlocked fingers are tight everywhere at once.
 _TOO_DEEP_LOCKED_M, _CORE_LOCKED = 0.013, 0.35
-_FAR_M = 0.015
 # The forearm as a capsule along the wrist's rest direction. Wrists bend, so it is thin and begins
 # a little way off.
 _FOREARM_M, _FOREARM_RADIUS_M = (0.04, 0.20), 0.018
@@ -84,8 +86,8 @@ _FOREARM_M, _FOREARM_RADIUS_M = (0.04, 0.20), 0.018
 COUNTERS = (
     "proposals",
     "refused: arms cannot reach",
+    "refused: bones overlap too deep",
     "refused: forearm through the other hand",
-    "refused: bones too far apart or too deep",
     "skins compared",
     "refused: regions meant do not touch",
     "refused: too much overlap",
@@ -95,7 +97,7 @@ COUNTERS = (
     "contacts drawn",
     "interlocked given up",
 )
-(_PROPOSED, _ARMS, _FOREARM, _CAPSULES, _SKINS, _NO_TOUCH, _OVERLAP, _ARMS_AFTER, _NOT_ALTERNATE,
+(_PROPOSED, _ARMS, _CAPSULES, _FOREARM, _SKINS, _NO_TOUCH, _OVERLAP, _ARMS_AFTER, _NOT_ALTERNATE,
  _PAIRS_TRIED, _CONTACTS_DRAWN, _GIVEN_UP) = range(len(COUNTERS))  # fmt: skip
 
 
@@ -548,7 +550,7 @@ def _place_ends(ends, R, t, out):
 
 @inner
 def _settle(tables_a, tables_b, bench, at, standoff, meant, R, t):
-    """The rigid steps out of the overlap; R and t are changed. False where it is hopeless."""
+    """The rigid steps out of the overlap; R and t are changed, the bench holds what came of it."""
     step, nowhere = np.empty(6), np.zeros(3)
     for turn in range(_STEPS):
         placed(bench.local_b, R, t, bench.skin_b)
@@ -559,7 +561,7 @@ def _settle(tables_a, tables_b, bench, at, standoff, meant, R, t):
             bench.boxes_b, bench.near_a, bench.near_b,
         )  # fmt: skip
         if turn == _STEPS - 1:
-            return True
+            return
         _, at_a, at_b = region_distance(
             tables_a, bench.skin_a, meant[0], tables_b, bench.skin_b, meant[1]
         )
@@ -570,12 +572,13 @@ def _settle(tables_a, tables_b, bench, at, standoff, meant, R, t):
         )  # fmt: skip
         turned = np.sqrt(step[0] ** 2 + step[1] ** 2 + step[2] ** 2)
         moved = np.sqrt(step[3] ** 2 + step[4] ** 2 + step[5] ** 2)
-        most = max(turned / 0.35, moved / 0.012)
+        if turned < _SETTLED_RAD and moved < _SETTLED_M:
+            return
+        most = max(turned / _MOST_RAD, moved / _MOST_M)
         if most > 1.0:
             for k in range(6):
                 step[k] /= most
         apply_step(step, pivot, R, t)
-    return True
 
 
 @inner
@@ -724,18 +727,21 @@ def search(
                     if not one_reachable(arms, R, t):
                         counters[_ARMS] += 1
                         continue
-                    if not _forearms_clear(R, t, cache_a, at_a, cache_b, at_b):
-                        counters[_FOREARM] += 1
+                    _place_ends(cache_b.ends[at_b], R, t, bench.ends_b)
+                    if hopeless(
+                        cache_a.ends[at_a],
+                        cache_a.radius[at_a],
+                        bench.ends_b,
+                        cache_b.radius[at_b],
+                        too_deep,
+                        core,
+                    ):
+                        counters[_CAPSULES] += 1
                         if interlocked:
                             break
                         continue
-                    _place_ends(cache_b.ends[at_b], R, t, bench.ends_b)
-                    room = capsule_room(
-                        cache_a.ends[at_a], cache_a.radius[at_a], bench.ends_b,
-                        cache_b.radius[at_b], too_deep, core,
-                    )  # fmt: skip
-                    if not (-too_deep <= room <= _FAR_M):
-                        counters[_CAPSULES] += 1
+                    if not _forearms_clear(R, t, cache_a, at_a, cache_b, at_b):
+                        counters[_FOREARM] += 1
                         if interlocked:
                             break
                         continue
@@ -761,11 +767,15 @@ def search(
                         counters[_NO_TOUCH] += 1
                         continue
                     _place_ends(cache_b.ends[at_b], R, t, bench.ends_b)
-                    room = capsule_room(
-                        cache_a.ends[at_a], cache_a.radius[at_a], bench.ends_b,
-                        cache_b.radius[at_b], np.inf, core,
-                    )  # fmt: skip
-                    if depth > DEEPEST_M or volume > most or room == -np.inf:
+                    crossed = hopeless(
+                        cache_a.ends[at_a],
+                        cache_a.radius[at_a],
+                        bench.ends_b,
+                        cache_b.radius[at_b],
+                        np.inf,
+                        core,
+                    )
+                    if depth > DEEPEST_M or volume > most or crossed:
                         counters[_OVERLAP] += 1
                         continue
                     if not one_reachable(arms, R, t):

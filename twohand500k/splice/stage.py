@@ -69,7 +69,7 @@ class SpliceStage:
     def __call__(self, chunk: SlotChunk) -> UnitResult:
         slots = np.arange(chunk.first, chunk.last)
         ids = np.array([self.sample_id(slot) for slot in range(chunk.first, chunk.last)])
-        placed, counters = self._place(slots, ids)
+        placed, counters = self.place(slots)
         kept = np.flatnonzero(placed.ok)
         rejects = tuple(
             Reject(str(ids[k]), SOURCE, NO_PLACEMENT, "no pair of this slot touched as drawn")
@@ -91,9 +91,13 @@ class SpliceStage:
         """Id of a slot's sample."""
         return f"{self.stem}/{slot:09d}"
 
-    def _place(self, slots: Array, ids: Array) -> tuple[Placed, Array]:
+    def place(self, slots: Array) -> tuple[Placed, Array]:
+        """What the search finds for these slots (n,), and its counters, one of each `COUNTERS`."""
         tools = _tools(self)
-        keys = [rng_for(self.seed, str(i)).integers(0, 2**64, dtype=np.uint64) for i in ids]
+        keys = [
+            rng_for(self.seed, self.sample_id(slot)).integers(0, 2**64, dtype=np.uint64)
+            for slot in slots.tolist()
+        ]
         draw = self.draw
         placed = Placed.empty(len(slots))
         counters = np.zeros(len(COUNTERS), dtype=np.int64)
