@@ -188,7 +188,7 @@ def test_to_smplx_without_torch_names_the_extra() -> None:
 def test_the_documentation_runs() -> None:
     """The Python of docs/hand-model.md, block after block in one namespace."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/hand-model.md").read_text(), re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names: dict = {}
     for block in blocks:
         exec(block, names)
