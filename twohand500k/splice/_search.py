@@ -65,8 +65,9 @@ _LEARNED_TURN, _LEARNED_MOVE_M = np.radians(5.0), 0.004
 
 # How long a slot tries: contacts, pairs a contact, proposals a pair, of those taken to the skin.
 CONTACTS, PAIRS, PROPOSALS, SKINS = 40, 10, 96, 3
-# Of so many proposals the one with least overlap is taken to the skin when fingers interlock.
-_LOCKED_PROPOSALS = 40
+# Interlocked fingers: so many proposals, so many moves of the best, the first of them this large.
+_LOCKED_PROPOSALS, _LOCKED_MOVES = 24, 60
+_LOCKED_TURN, _LOCKED_MOVE_M, _MIDDLE_KNUCKLE = np.radians(8.0), 0.006, 9
 # A slot whose fingers are to interlock draws another contact after so many rounds without success.
 _LOCKED_ROUNDS = 2
 # Rigid steps: at most one fewer than this; a step is cut to the second, not taken below the third.
@@ -447,14 +448,28 @@ def _propose_interlocked(joints_a, joints_b, key, counter, R, t, meant):
 
 @inner
 def _best_interlocked(arms, cache_a, at_a, cache_b, at_b, ends_b, key, counter, R, t, meant):
-    """Of several proposals the one whose capsules overlap least (sum of squares); False if none
-    that arms can hold."""
+    """The best of several proposals, then the best of smaller and smaller moves of it; False if
+    arms can hold none. Best: least sum of squares of the capsules' overlaps."""
     R_try, t_try, m_try = np.empty((3, 3)), np.empty(3), np.empty(2, dtype=np.int64)
+    step = np.empty(6)
     least = np.inf
-    for _ in range(_LOCKED_PROPOSALS):
-        _propose_interlocked(
-            cache_a.joints[at_a], cache_b.joints[at_b], key, counter, R_try, t_try, m_try
-        )
+    for n in range(_LOCKED_PROPOSALS + _LOCKED_MOVES):
+        if n < _LOCKED_PROPOSALS:
+            _propose_interlocked(
+                cache_a.joints[at_a], cache_b.joints[at_b], key, counter, R_try, t_try, m_try
+            )
+        elif least == np.inf:
+            return False
+        else:
+            size = 1.0 - (n - _LOCKED_PROPOSALS) / _LOCKED_MOVES
+            for k in range(3):
+                step[k] = _draw_normal(key, counter) * _LOCKED_TURN * size
+                step[3 + k] = _draw_normal(key, counter) * _LOCKED_MOVE_M * size
+            copy_rows(R, R_try)
+            for r in range(3):
+                t_try[r] = t[r]
+            pivot = cache_a.joints[at_a, _MIDDLE_KNUCKLE]
+            apply_step(step, pivot, R_try, t_try)
         if not one_reachable(arms, R_try, t_try):
             continue
         _place_ends(cache_b.ends[at_b], R_try, t_try, ends_b)
@@ -466,7 +481,8 @@ def _best_interlocked(arms, cache_a, at_a, cache_b, at_b, ends_b, key, counter, 
             copy_rows(R_try, R)
             for r in range(3):
                 t[r] = t_try[r]
-            meant[0], meant[1] = m_try[0], m_try[1]
+            if n < _LOCKED_PROPOSALS:
+                meant[0], meant[1] = m_try[0], m_try[1]
     return least < np.inf
 
 

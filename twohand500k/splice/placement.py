@@ -26,7 +26,7 @@ Array = np.ndarray
 
 # Fingers of two hands can lie side by side if a hand's own lie this far apart, 45 % of the way from
 # knuckle to tip, and each is this straight (knuckle to tip over the length of its bones).
-_SPREAD_M, _STRAIGHT = 0.025, 0.85
+_SPREAD_M, _STRAIGHT = 0.0235, 0.85
 # Hands of a two-hand dataset whose skins come no nearer teach nothing about contact, m.
 _TEACHES_M = 0.02
 _KNUCKLES, _TIPS = [5, 9, 13, 17], [8, 12, 16, 20]
