@@ -7,8 +7,8 @@ can do what a person can). The bit says whether enough ways were found to hold t
 of the body.
 
 The ways are drawn: two wrists in front of the body, each elbow anywhere on its circle, forearm and
-wrist turned anywhere in their ranges. Dropped are elbows and forearms in the trunk, forearms
-through forearms, hands through hands or forearms, all as thick segments. The left arm is the right
+wrist turned anywhere in their ranges. Dropped are elbows and forearms in the trunk, arms through
+arms, hands through hands or forearms, all as thick segments. The left arm is the right
 one in the mirror.
 
 Wrist frames are MANO's (global rotation, pose entry 0): at rest the right hand's forearm lies
@@ -66,6 +66,7 @@ class _Body(NamedTuple):
     rotation: Array  # of the forearm
     flexion: Array
     abduction: Array
+    thick_upper_arm: float
     thick_forearm: float
     thick_hand: float
 
@@ -330,14 +331,22 @@ def _in_trunk(body: _Body, p: Array) -> bool:
 
 @njit(cache=True, error_model="numpy")
 def _apart(body: _Body, wrist: Array, elbow: Array, knuckle: Array) -> bool:
-    """Whether forearms and palms, thick segments with ends (2, 3), keep clear of each other."""
-    fore, hand = body.thick_forearm, body.thick_hand
+    """Whether two arms and palms, thick segments with ends (2, 3), keep clear of each other."""
+    upper, fore, hand = body.thick_upper_arm, body.thick_forearm, body.thick_hand
+    shoulder = np.zeros((2, 3))
+    shoulder[0, 0], shoulder[1, 0] = body.half_breadth, -body.half_breadth
+    if one_segment_distance(shoulder[0], elbow[0], shoulder[1], elbow[1]) < upper + upper:
+        return False
     if one_segment_distance(wrist[0], knuckle[0], wrist[1], knuckle[1]) < hand + hand:
         return False
     if one_segment_distance(wrist[0], elbow[0], wrist[1], elbow[1]) < fore + fore:
         return False
     for side in range(2):
         other = 1 - side
+        if one_segment_distance(wrist[side], elbow[side], shoulder[other], elbow[other]) < (
+            fore + upper
+        ):
+            return False
         if one_segment_distance(wrist[side], elbow[side], wrist[other], knuckle[other]) < (
             fore + hand
         ):
@@ -374,7 +383,7 @@ def _body() -> _Body:
         forearm=body["forearm"],
         palm=body["palm"],
         trunk=np.array([body["trunk_half_breadth"], body["trunk_half_depth"]]),
-        middle=np.array([wrists["right"], wrists["up"], [-forward[0], -forward[1]]]),
+        middle=np.array([wrists["right"], wrists["up"], [-forward[1], -forward[0]]]),
         apart=np.array(wrists["apart"]),
         elbow=np.radians(table["elbow"]["flexion"]),
         shoulder=np.radians(table["shoulder"]["rotation"]),
@@ -383,6 +392,7 @@ def _body() -> _Body:
         rotation=np.radians(table["forearm"]["rotation"]),
         flexion=np.radians(table["wrist"]["flexion"]),
         abduction=np.radians(table["wrist"]["abduction"]),
+        thick_upper_arm=flesh["upper_arm"],
         thick_forearm=flesh["forearm"],
         thick_hand=flesh["hand"],
     )
