@@ -194,8 +194,12 @@ _made: list[_Tools] = []
 
 
 def _tools(stage: SpliceStage) -> _Tools:
-    """Tables, caches and working arrays of this process, made anew for another stage."""
-    if not _made or _made[0].stage is not stage:
+    """Tables, caches and working arrays of this process, made anew for another bank.
+
+    Some executors hand over a new copy of the stage with every unit: its stem names the bank too.
+    """
+    made = _made[0].stage if _made else None
+    if made is None or (made.bank is not stage.bank and made.stem != stage.stem):
         right, left = HandTables.of(stage.hands.right), HandTables.of(stage.hands.left)
         V, H = len(right.region), len(stage.bank)
         _made[:] = [
