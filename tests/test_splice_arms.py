@@ -180,6 +180,23 @@ def test_signs_of_the_joints():
     assert palm_and_fingers(abduction=np.array([0.0, 0.4]))[1][1] > 0.3, "radial: up, to the thumb"
 
 
+def test_arms_do_not_pass_through_each_other():
+    body = arms._body()
+    # Elbows hanging, wrists ahead, hands ahead and side by side; rows are right and left.
+    elbow = np.array([[0.25, -0.32, 0.0], [-0.25, -0.32, 0.0]])
+    wrist = np.array([[0.10, -0.30, -0.22], [-0.10, -0.30, -0.22]])
+    knuckle = wrist + [0.0, 0.0, -body.palm]
+    assert arms._apart(body, wrist, elbow, knuckle)
+    assert not arms._apart(body, wrist[::-1].copy(), elbow, knuckle[::-1].copy()), "forearms cross"
+    assert not arms._apart(body, wrist, elbow[::-1].copy(), knuckle), "upper arms cross"
+    touching = wrist.copy()
+    touching[0] = [-0.09, -0.30, -0.12]
+    assert not arms._apart(body, touching, elbow, knuckle), "a wrist in the other forearm"
+    through = knuckle.copy()
+    through[0] = [-0.15, -0.30, -0.27]
+    assert not arms._apart(body, wrist, elbow, through), "a palm through the other"
+
+
 def test_a_table_of_few_draws_lies_within_the_shipped_one():
     few = TwoArms.table(seed=5, samples=10_000).cells
     shipped = TwoArms.table().cells
