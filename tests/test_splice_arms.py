@@ -185,12 +185,12 @@ def test_arms_do_not_pass_through_each_other():
     # Elbows hanging, wrists ahead, hands ahead and side by side; rows are right and left.
     elbow = np.array([[0.25, -0.32, 0.0], [-0.25, -0.32, 0.0]])
     wrist = np.array([[0.10, -0.30, -0.22], [-0.10, -0.30, -0.22]])
-    knuckle = wrist + [0.0, 0.0, -body.palm]
+    knuckle = wrist - np.array([0.0, 0.0, body.palm])
     assert arms._apart(body, wrist, elbow, knuckle)
     assert not arms._apart(body, wrist[::-1].copy(), elbow, knuckle[::-1].copy()), "forearms cross"
     assert not arms._apart(body, wrist, elbow[::-1].copy(), knuckle), "upper arms cross"
     touching = wrist.copy()
-    touching[0] = [-0.09, -0.30, -0.12]
+    touching[0] = [-0.16, -0.31, -0.12]
     assert not arms._apart(body, touching, elbow, knuckle), "a wrist in the other forearm"
     through = knuckle.copy()
     through[0] = [-0.15, -0.30, -0.27]
