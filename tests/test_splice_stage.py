@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from numba.core.dispatcher import Dispatcher
 from shards_fixture import dataset_bytes
 from splice_fixture import Hands, bank, hands
 
@@ -22,7 +23,7 @@ from twohand500k.hand.contact_regions import REGIONS, ContactRegions
 from twohand500k.hand.rotations import matrix_from_axis_angle, mirror_points
 from twohand500k.shards import Dataset, Samples
 from twohand500k.shards.verify import verify
-from twohand500k.splice import SpliceOptions, load_contacts, plan_splice, splice_pairs
+from twohand500k.splice import SpliceOptions, _search, load_contacts, plan_splice, splice_pairs
 from twohand500k.splice.arms import TwoArms
 
 COUNT = 120
@@ -340,6 +341,19 @@ def test_a_slot_without_a_placement_is_refused(banks: list[Path]) -> None:
     result = stage(plan.units[0])
     module._made.clear()
     assert result.samples is None and {r.reason for r in result.rejects} == {"no_placement"}
+
+
+def test_a_cached_search_knows_every_file_it_is_compiled_from() -> None:
+    """Else an edited function would go on working in its old form inside the cached one."""
+    todo, seen = [_search], {_search}
+    while todo:
+        module = todo.pop()
+        for value in vars(module).values():
+            home = sys.modules.get(getattr(value, "__module__", "") or "")
+            if isinstance(value, Dispatcher) and home is not None and home not in seen:
+                seen.add(home)
+                todo.append(home)
+    assert {m.__name__ for m in seen - {_search}} == {m.__name__ for m in _search.COMPILED_FROM}
 
 
 if __name__ == "__main__":

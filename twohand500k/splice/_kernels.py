@@ -26,7 +26,8 @@ CUTOFF_M = 0.015
 # For what compiled code alone calls: without the entries from Python, whose compilation costs more
 # than the functions.
 _OPTIONS: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-inner = njit(cache=True, error_model="numpy", **_OPTIONS)
+# Not cached one by one either: see `_search._entries`.
+inner = njit(error_model="numpy", **_OPTIONS)
 
 
 @inner

@@ -15,14 +15,18 @@ of the slot. Skins are kept in a cache that only saves time: it holds the very b
 them again would give. Metres, radians.
 """
 
-from typing import NamedTuple
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from twohand500k.conventions import LEFT, RIGHT
+from twohand500k.hand import capsules
 from twohand500k.hand.capsules import one_segment_distance
 from twohand500k.hand.contact_regions import REGIONS
+from twohand500k.splice import _kernels, arms, draw
 from twohand500k.splice._kernels import (
     apply_step,
     bone_capsules,
@@ -662,8 +666,8 @@ def _at_share(running, share):
     return low
 
 
-@njit(cache=True, error_model="numpy")
-def search(
+@inner
+def _search(
     slots, blocks, hands, weights, learned, arms, tables_a, tables_b, cache_a, cache_b, bench, out,
     counters,
 ):  # fmt: skip
@@ -819,8 +823,8 @@ def search(
                         )
 
 
-@njit(cache=True, error_model="numpy")
-def put(skinning, pose, betas, wrist, transl, joints):
+@inner
+def _put(skinning, pose, betas, wrist, transl, joints):
     """transl (n, 3) float32 that puts each wrist in its place, and the joints (n, 21, 3) there.
 
     Written into the last two. From pose (n, 16, 3), betas (n, 10) float32 and transl as stored.
@@ -840,3 +844,38 @@ def put(skinning, pose, betas, wrist, transl, joints):
             transl[n, r] = wrist[n, r] - root
             move[r] = transl[n, r]
         pose_hand(skinning, full, shape, move, no_skin, joints[n])
+
+
+def _entries(sources: str) -> tuple[Any, Any]:
+    """`search` and `put`, compiled once per machine and version of what is compiled into them.
+
+    numba looks whether the file of a cached function has changed, not those of the functions it
+    calls: with another `arms.py` the old one would go on working inside. Of a closure it compares
+    what is enclosed, so the calling functions enclose a hash of those files.
+    """
+
+    @njit(cache=True, error_model="numpy")
+    def search(*arguments):
+        if len(sources) > 0:
+            _search(*arguments)
+
+    @njit(cache=True, error_model="numpy")
+    def put(*arguments):
+        if len(sources) > 0:
+            _put(*arguments)
+
+    return search, put
+
+
+COMPILED_FROM = (_kernels, arms, capsules, draw)
+
+
+def _sources() -> str:
+    """Hash of the files whose functions `search` and `put` are compiled from, this one left out."""
+    digest = hashlib.sha256()
+    for module in COMPILED_FROM:
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()
+
+
+search, put = _entries(_sources())
