@@ -25,7 +25,8 @@ from twohand500k.splice.bank import Bank
 
 Array = np.ndarray
 
-# A slot can try at least so many pairs of its own before it starts again with its first.
+# A slot can try at least so many pairs of its own before it starts again with its first (but for
+# the only slot of a block that has fewer).
 PAIRS_PER_SLOT = 8
 
 
@@ -122,7 +123,7 @@ def plan_draw(
             f"one ({_split_table(bank)}), and a pair never joins two splits; let hands be mirrored "
             "(no --no-mirror), give another --bank, or other --share"
         )
-    capacity = np.array([b.pairs // PAIRS_PER_SLOT for b in blocks])
+    capacity = np.array([max(b.pairs // PAIRS_PER_SLOT, 1) for b in blocks])
     wanted = np.array(weight) / np.sum(weight) * count
     filled = _fill(wanted, capacity)
     if filled is None:
