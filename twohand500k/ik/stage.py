@@ -121,7 +121,8 @@ def plan_take(
     """Learn of a take what its frames are then built with, cut it into work units.
 
     shape_per_side: betas of right and left apart, as they are anyway for a set annotated with MANO.
-    smooth: give each unit the neighbouring frames that smoothing looks at. shard_size: frames per unit. threads: as `solve` takes them.
+    smooth: give each unit the neighbouring frames that smoothing looks at. shard_size: frames per
+    unit. threads: as `solve` takes them.
     Raises DataError if most hands of a side are of the other side, no frame can be fitted, MANO
     parameters do not agree with the take's joints, or there are only parameters of another model.
     """
