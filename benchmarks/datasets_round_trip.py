@@ -5,7 +5,7 @@
 freihand, ho3d, h2o3d (its left hands annotated on each of three left models), h2o, interhand26m,
 hic (left hands on two left models) and plain mano arrays are written in their own layouts by the
 tests' writers, from known poses on the open hand. Each is built with the open hand called MANO
-(parameters kept), with the open hand (joints fitted), and of two-handed sets with a shape per side.
+(parameters kept) and with the open hand (joints fitted, each side with a shape of its own).
 Printed: hands kept, and how far the built hands' joints, by the dataset's definition of a
 joint, lie from its own: mean and most, mm, right and left.
 """
@@ -67,12 +67,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as where:
         root = Path(where)
         for source, name, joints, tips in write_all(root / "sets", n):
-            sided = () if source in ("freihand", "ho3d") else ("open, per side",)
-            for model in ("MANO", "open", *sided):
-                options = ("--shape-per-side",) if "per side" in model else ()
+            for model in ("MANO", "open"):
                 started = time.perf_counter()
                 work = root / f"{name} {model}"
-                built = build(source, root / "sets" / name, work, *options, mano=model == "MANO")
+                built = build(source, root / "sets" / name, work, mano=model == "MANO")
                 seconds = time.perf_counter() - started
                 gap = 1e3 * built.gap(joints, tips=tips, regressed=source == "freihand")
                 print(f"{name:20} {model:15} {len(gap):5}", end="")
