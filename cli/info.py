@@ -85,7 +85,8 @@ def _source_lines(told: dict[str, Any]) -> list[str]:
                 "MANO",
                 f"relative to the {' or '.join(source['relative_to'])} hand, left shape directions "
                 f"{' or '.join(source['left_shapedirs'])}, tips {source['tips']}, joints "
-                f"{source['joints']}, {source['agreement_mm']:g} mm allowed from its own joints",
+                f"{' or '.join(source['joints'])}, {source['agreement_mm']:g} mm allowed from its "
+                "own joints",
             )
         if source["estimated"]:
             lines.append(f"  estimated, of little weight: {', '.join(source['estimated'])}")

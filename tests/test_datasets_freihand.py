@@ -46,7 +46,7 @@ def test_mano_is_declared_as_it_is(tmp_path, hands):
     fixture.write(tmp_path, hands)
     mano = read_dataset("freihand", [tmp_path])[0].mano
     assert mano is not None
-    assert mano.relative_to == ("mean",) and mano.joints == "regressed"
+    assert mano.relative_to == ("mean",) and mano.joints == ("regressed", "kinematic")
     # Only the mean pose, added to the finger rotations, makes the annotation's pose the flat one's.
     mean = np.concatenate([np.zeros((1, 3)), hands.pair.right.hands_mean.reshape(15, 3)])
     np.testing.assert_allclose(mano.pose[:, 0] + mean, hands.pose[:, 0], atol=1e-12)
@@ -144,5 +144,5 @@ def test_mano_of_another_convention_is_refused(tmp_path, hands):
     theta = np.array(content)
     theta[:, 0, :48] = hands.pose[:, 0].reshape(N, 48)
     (tmp_path / "set/training_mano.json").write_text(json.dumps(theta.tolist()))
-    with pytest.raises(DataError, match=r"joints of its right MANO parameters lie .* mm as mean"):
+    with pytest.raises(DataError, match=r"its right MANO parameters lie .* mm, read as relative to the mean"):
         build("freihand", tmp_path / "set", tmp_path, mano=True)

@@ -54,7 +54,7 @@ def test_parameters_come_as_annotated_and_leave_the_convention_open(tmp_path, ha
     fixture.write(tmp_path, pairs(hands, relative_to=relative_to))
     mano = read_one(tmp_path).mano
     assert mano is not None and mano.relative_to == ("flat", "mean")
-    assert set(mano.left_shapedirs) == {"as shipped", "mirrored"} and mano.joints == "kinematic"
+    assert set(mano.left_shapedirs) == {"as shipped", "mirrored"} and mano.joints == ("kinematic",)
     expected = hands.pose if relative_to == "flat" else None
     if expected is None:
         expected = np.stack([hands.pose_from_mean(s).reshape(N, 16, 3) for s in (0, 1)], axis=1)

@@ -65,7 +65,7 @@ def test_mano_stays_in_its_own_axes_and_says_which(tmp_path, hands):
     fixture.write(tmp_path, "HDG1", frames_of("h2o3d", hands))
     mano = read_one("h2o3d", tmp_path).mano
     assert mano is not None
-    assert mano.relative_to == ("flat",) and mano.joints == "kinematic"
+    assert mano.relative_to == ("flat",) and mano.joints == ("kinematic",)
     assert set(mano.left_shapedirs) == {"mirrored", "as shipped", "negated"}
     np.testing.assert_array_equal(mano.R_house_dataset, np.diag(TO_CAMERA))
     np.testing.assert_allclose(mano.pose, hands.pose, atol=1e-6)

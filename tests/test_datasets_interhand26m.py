@@ -49,7 +49,7 @@ def test_joints_and_parameters_come_back(tmp_path, hands):
     np.testing.assert_allclose(take.points, hands.joints, atol=1e-12)
     mano = take.mano
     assert mano is not None and mano.relative_to == ("mean",)
-    assert mano.left_shapedirs == ("mirrored",) and mano.joints == "measured"
+    assert mano.left_shapedirs == ("mirrored",) and mano.joints == ("measured",)
     flat = mano.pose.copy()
     for side in (0, 1):
         flat[:, side, 1:] += hands.pair[side].hands_mean.reshape(15, 3)

@@ -56,7 +56,7 @@ def test_what_is_declared_is_passed_on(tmp_path, hands):
     take = read_one(tmp_path)
     assert take.mano is not None
     assert take.mano.relative_to == ("mean",) and take.mano.left_shapedirs == ("as shipped",)
-    assert take.mano.joints == "regressed" and take.mano.agreement == 0.005
+    assert take.mano.joints == ("regressed",) and take.mano.agreement == 0.005
     assert any("relative to the mean hand" in note for note in take.notes)
 
 
@@ -319,7 +319,9 @@ def test_built_on_mano_the_joints_are_the_authors(
 def test_a_wrong_declaration_is_contradicted_by_the_joints(tmp_path, hands):
     content = fixture.arrays(hands, relative_to="mean")
     fixture.write(tmp_path / "set/a.npz", content, fixture.convention(relative_to="flat"))
-    with pytest.raises(DataError, match="mm as flat and mirrored from the dataset's own, 2 mm are"):
+    with pytest.raises(
+        DataError, match="mm, read as relative to the flat hand, joints kinematic; 2 mm are"
+    ):
         build("mano", tmp_path / "set", tmp_path, mano=True)
 
 

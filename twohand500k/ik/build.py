@@ -267,4 +267,4 @@ def _convention_line(side: str, convention: Convention) -> str:
         line += f", left shape directions {convention.left_shapedirs}"
     if np.isnan(convention.agreement):
         return f"{line}, no joints to check against"
-    return f"{line}, {1e3 * convention.agreement:.2f} mm from its own joints"
+    return f"{line}, {1e3 * convention.agreement:.2f} mm from its own {convention.joints} joints"

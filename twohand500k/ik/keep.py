@@ -21,7 +21,7 @@ from twohand500k.hand.rotations import axis_angle_from_matrix, matrix_from_axis_
 from twohand500k.ik.judged import JudgedSide
 from twohand500k.ik.verdict import Reason, Thresholds, Verdicts, describe_excess
 from twohand500k.sources import ManoParameters, Take
-from twohand500k.sources.take import LeftShapedirs, PoseMean
+from twohand500k.sources.take import JointsMade, LeftShapedirs, PoseMean
 
 Array = np.ndarray
 
@@ -38,6 +38,7 @@ class Convention:
 
     relative_to: PoseMean
     left_shapedirs: LeftShapedirs
+    joints: JointsMade
     agreement: float
 
 
@@ -60,34 +61,41 @@ def choose(take: Take, side: int, hands: HandPair) -> Convention:
     """
     mano = _of(take)
     left = mano.left_shapedirs if SIDES[side] == "left" else mano.left_shapedirs[:1]
-    choices = list(product(mano.relative_to, left))
+    choices = list(product(mano.relative_to, left, mano.joints))
     rows = np.flatnonzero(mano.given[:, side] & take.seen[:, side].any(axis=1))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(_HANDS, len(rows))).astype(int))]
     if not len(rows):
-        if len(choices) > 1:
+        if len(mano.relative_to) * len(left) > 1:
             raise DataError(
                 f"take {take.name}: no joints to tell by whether its {SIDES[side]} MANO parameters "
-                f"are {' or '.join(' and '.join(c) for c in choices)}; declare it"
+                f"are {' or '.join(_read_as(c, side) for c in choices)}; declare it"
             )
         return Convention(*choices[0], np.nan)
     some = take.rows(rows)
     medians = []
-    for relative_to, shapedirs in choices:
-        convention = Convention(relative_to, shapedirs, np.nan)
+    for choice in choices:
+        convention = Convention(*choice, np.nan)
         posed = _pose(some, side, np.arange(len(rows)), convention, hands)
-        medians.append(float(np.median(_distance(some, side, posed))))
+        medians.append(float(np.median(_distance(some, side, posed, convention.joints))))
     best = int(np.argmin(medians))
-    poorly_fitted = mano.joints == "measured" and len(choices) == 1
+    poorly_fitted = choices == [(*choices[0][:2], "measured")]
     if not medians[best] <= mano.agreement and not poorly_fitted:
-        said = ", ".join(
-            f"{1e3 * m:.1f} mm as {' and '.join(c)}" for m, c in zip(medians, choices, strict=True)
+        said = "; ".join(
+            f"{1e3 * m:.1f} mm, read as {_read_as(c, side)}"
+            for m, c in zip(medians, choices, strict=True)
         )
         raise DataError(
-            f"take {take.name}: the joints of its {SIDES[side]} MANO parameters lie {said} from "
-            f"the dataset's own, {1e3 * mano.agreement:g} mm are allowed: not the hand model they "
-            "were made for, or other conventions than the manifest's"
+            f"take {take.name}: from the dataset's own joints those of its {SIDES[side]} MANO "
+            f"parameters lie {said}; {1e3 * mano.agreement:g} mm are allowed: not the hand model "
+            "they were made for, or other conventions than were declared"
         )
     return Convention(*choices[best], medians[best])
+
+
+def _read_as(choice: tuple[PoseMean, LeftShapedirs, JointsMade], side: int) -> str:
+    relative_to, shapedirs, joints = choice
+    left = f", left shape directions {shapedirs}" if SIDES[side] == "left" else ""
+    return f"relative to the {relative_to} hand{left}, joints {joints}"
 
 
 def keep_side(take: Take, side: int, convention: Convention, hands: HandPair) -> JudgedSide:
@@ -98,11 +106,14 @@ def keep_side(take: Take, side: int, convention: Convention, hands: HandPair) ->
     pose, betas, transl = posed.pose, posed.shaped.betas, posed.transl
     refit_residual = np.full(T, np.nan)
     distance = np.full(T, np.nan)
-    distance[rows] = _distance(take, side, posed, rows)
+    distance[rows] = _distance(take, side, posed, convention.joints, rows)
+    fit_error = distance.copy()
     if posed.shaped.model.sha256 != model.sha256 and len(rows):
         moved = refit(posed.shaped.model, model, pose, betas, transl)
         pose, betas, transl = moved.pose, moved.betas, moved.transl
         refit_residual[rows] = moved.residual_mean
+        stored = model.with_shape(betas).with_pose(pose, transl)
+        fit_error[rows] = _distance(take, side, stored, convention.joints, rows)
     anatomy = Anatomy.of(model)
     angles = anatomy.angles_from_pose(pose)
     excess = anatomy.limit_excess(angles)
@@ -134,7 +145,7 @@ def keep_side(take: Take, side: int, convention: Convention, hands: HandPair) ->
         transl=spread(transl, (3,)),
         betas=spread(betas, (N_BETAS,)),
         joints=spread(joints, (N_JOINTS, 3)),
-        fit_error=distance,
+        fit_error=fit_error,
         limit_violation=largest,
         converged=np.ones(T, dtype=bool),
         verdicts=Verdicts(
@@ -180,7 +191,8 @@ def _pose(take: Take, side: int, rows: Array, convention: Convention, hands: Han
     unplaced = ~np.isfinite(transl).all(axis=1)
     if unplaced.any():
         transl[unplaced] = 0.0
-        offset = take.points[rows, side] - _joints(take, shaped.with_pose(pose, transl))
+        own = _joints(take, shaped.with_pose(pose, transl), convention.joints)
+        offset = take.points[rows, side] - own
         known = np.isfinite(offset).all(axis=-1)
         placed = np.where(known[..., None], offset, 0.0).sum(axis=1)
         # Without a joint to lie on, the wrist goes to the origin.
@@ -193,26 +205,28 @@ def _pose(take: Take, side: int, rows: Array, convention: Convention, hands: Han
     return shaped.with_pose(pose, transl)
 
 
-def _joints(take: Take, posed: PosedHand) -> Array:
-    """The take's landmarks (n, K, 3) on posed hands, as its dataset defines joints."""
+def _joints(take: Take, posed: PosedHand, made: JointsMade) -> Array:
+    """The take's landmarks (n, K, 3) on posed hands, as its dataset made its joints."""
     model = posed.shaped.model.with_tips(TIP_SETS[take.tips])
     posed = replace(posed, shaped=replace(posed.shaped, model=model))
     joints = posed.joints
-    if _of(take).joints == "regressed":
+    if made == "regressed":
         tips = posed.vertices[..., list(model.tip_vertex_ids), :]
         joints = np.concatenate([posed.regressed_joints, tips], axis=-2)
         joints = joints[..., OPENPOSE_FROM_MANO21, :]
     return joints[..., [mark.joint for mark in take.landmarks], :]
 
 
-def _distance(take: Take, side: int, posed: PosedHand, rows: Array | None = None) -> Array:
+def _distance(
+    take: Take, side: int, posed: PosedHand, made: JointsMade, rows: Array | None = None
+) -> Array:
     """Mean distance (n,) m of posed hands from the take's points; NaN where it has none.
 
     Estimated landmarks (weight below 1) do not count.
     """
     points = take.points[slice(None) if rows is None else rows, side]
     measured = np.array([mark.weight == 1.0 for mark in take.landmarks])
-    gap = np.linalg.norm(points - _joints(take, posed), axis=-1)[:, measured]
+    gap = np.linalg.norm(points - _joints(take, posed, made), axis=-1)[:, measured]
     seen = np.isfinite(gap)
     with np.errstate(invalid="ignore"):
         return np.where(seen, gap, 0.0).sum(axis=1) / seen.sum(axis=1)

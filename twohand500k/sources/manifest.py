@@ -28,9 +28,9 @@ class SourceManifest:
     MANO parameters ("kinematic" or "regressed") or apart from them ("measured").
     relative_to: what MANO's finger rotations are relative to, "flat" or "mean". left_shapedirs: on
     which left model betas were made. Both are empty without MANO; where nobody is sure, several are
-    named and the dataset's own joints decide. agreement_mm: how far a MANO annotation may lie from
-    the dataset's own joints, mean over a hand. estimated: joints that are worked out, not recorded,
-    and carry little weight. splits: the dataset's own, by name. defects: what a user must know.
+    named, as of `joints`, and the dataset's own joints decide. agreement_mm: how far a MANO
+    annotation may lie from the dataset's own joints, mean over a hand. estimated: joints that are
+    worked out, not recorded, and carry little weight. splits: the dataset's own, by name. defects: what a user must know.
     """
 
     name: str
@@ -46,7 +46,7 @@ class SourceManifest:
     hands: str
     joint_order: str | tuple[int, ...] = ""
     tips: str = "smplx"
-    joints: str = "measured"
+    joints: tuple[str, ...] = ("measured",)
     relative_to: tuple[str, ...] = ()
     left_shapedirs: tuple[str, ...] = ()
     agreement_mm: float = 0.0

@@ -85,6 +85,7 @@ class InputFile:
 
 
 PoseMean = Literal["flat", "mean"]
+JointsMade = Literal["kinematic", "regressed", "measured"]
 LeftShapedirs = Literal["mirrored", "as shipped", "negated"]
 
 
@@ -98,10 +99,10 @@ class ManoParameters:
     relative_to: what the finger rotations are relative to, the flat hand or the model's mean pose.
     left_shapedirs: on which left model the betas were made: "mirrored" with the right's shape
     directions mirrored (the fix), "as shipped" with MANO_LEFT's own, "negated" with those times -1.
-    Of both, several may be named: the one that agrees best with the take's points is taken.
+    Of each, several may be named: what agrees best with the take's points is taken.
     R_house_dataset (3, 3): turns the annotation's axes into the take's (OpenGL's into a camera's).
     joints: how the dataset made its joints from these parameters, "kinematic" or "regressed", or
-    "measured" where they come from elsewhere.
+    "measured" where they come from elsewhere; of several, as above.
     agreement m: a hand whose joints lie farther than this (mean) from the take's is refused.
     model: the hand model they were made for, by its name; every licensed MANO file is "mano".
     """
@@ -111,7 +112,7 @@ class ManoParameters:
     transl: Array
     relative_to: tuple[PoseMean, ...]
     left_shapedirs: tuple[LeftShapedirs, ...]
-    joints: Literal["kinematic", "regressed", "measured"]
+    joints: tuple[JointsMade, ...]
     agreement: float
     R_house_dataset: Array = field(default_factory=lambda: np.eye(3))
     model: str = "mano"
@@ -122,8 +123,8 @@ class ManoParameters:
             shape = getattr(self, name).shape
             if shape != (T, 2, *tail):
                 raise ValueError(f"MANO {name} must be {(T, 2, *tail)}, got {shape}")
-        if not self.relative_to or not self.left_shapedirs:
-            raise ValueError("relative_to and left_shapedirs name at least one convention each")
+        if not (self.relative_to and self.left_shapedirs and self.joints):
+            raise ValueError("relative_to, left_shapedirs and joints name one convention at least")
 
     @property
     def given(self) -> Array:

@@ -131,7 +131,7 @@ def _take(path: Path, root: Path, choice: Choice, convention: Convention | None)
             transl=transl,
             relative_to=(convention.relative_to,),
             left_shapedirs=(cast(LeftShapedirs, convention.left_shapedirs or "mirrored"),),
-            joints=convention.joints,
+            joints=(convention.joints,),
             agreement=convention.agreement_mm * 1e-3,
         ),
     )

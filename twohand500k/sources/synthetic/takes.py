@@ -70,7 +70,7 @@ def _take(drawn: SyntheticHands, start: int, hands: HandPair, manifest: SourceMa
             transl=transl,
             relative_to=("flat",),
             left_shapedirs=("mirrored",),
-            joints="kinematic",
+            joints=("kinematic",),
             agreement=0.0,
             model=hands.right.name,
         ),
