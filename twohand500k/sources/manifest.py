@@ -30,7 +30,8 @@ class SourceManifest:
     which left model betas were made. Both are empty without MANO; where nobody is sure, several are
     named, as of `joints`, and the dataset's own joints decide. agreement_mm: how far a MANO
     annotation may lie from the dataset's own joints, mean over a hand. estimated: joints that are
-    worked out, not recorded, and carry little weight. splits: the dataset's own, by name. defects: what a user must know.
+    worked out, not recorded, and carry little weight. splits: the dataset's own, by name.
+    defects: what a user must know.
     """
 
     name: str
