@@ -11,9 +11,9 @@ from twohand500k.errors import DataError
 from twohand500k.hand import HandPair, load_hands
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
-from twohand500k.ik.keep import choose, keep_side, keeps, left_as_annotated
+from twohand500k.ik.keep import choose, keep_side, keeps, left_as_annotated, plan_side
 from twohand500k.ik.stage import BuildStage, Keeping, plan_take
-from twohand500k.sources import Landmark, ManoParameters, Take, Unit
+from twohand500k.sources import InputFile, Landmark, ManoParameters, Take, Unit
 
 N = 12
 OPENGL = np.diag([1.0, -1.0, -1.0])
@@ -190,10 +190,77 @@ def test_a_turned_take_is_turned_rigidly(hands: HandPair) -> None:
     """Kept in turned axes: bones and finger rotations untouched, the wrist's turned."""
     take, _, _ = annotated(hands, R=OPENGL)
     assert take.mano is not None
-    convention = choose(take, 0, hands)
-    side = keep_side(take, 0, convention, hands)
+    side = keep_side(take, 0, plan_side(take, 0, hands), hands)
     assert np.allclose(side.pose[:, 1:], take.mano.pose[:, 0, 1:], atol=1e-12)
     turned = axis_angle_from_matrix(OPENGL @ matrix_from_axis_angle(take.mano.pose[:, 0, 0]))
     assert np.allclose(
         matrix_from_axis_angle(side.pose[:, 0]), matrix_from_axis_angle(turned), atol=1e-12
     )
+
+
+def test_a_refitted_side_does_not_hang_on_how_the_take_is_cut(hands: HandPair) -> None:
+    """Shapes shared by several hands are moved once for the take, by hands that are good."""
+    take, _, _ = annotated(hands, shapedirs="as shipped")
+    assert take.mano is not None
+    betas, transl = take.mano.betas.copy(), take.mano.transl.copy()
+    betas[:8, 1], betas[8:11, 1] = betas[0, 1], betas[8, 1]
+    left = left_as_annotated(hands.left, "as shipped").with_shape(betas[:, 1])
+    points = take.points.copy()
+    points[:, 1] = left.with_pose(take.mano.pose[:, 1], transl[:, 1]).joints
+    transl[4, 1] += 1e3  # refused, and must not bend the others' shape
+    take = replace(take, points=points, mano=replace(take.mano, betas=betas, transl=transl))
+    whole = BuildStage(hands)(plan_take(take, hands).units[0])
+    plan = plan_take(take, hands, shard_size=3)
+    cut = [BuildStage(hands)(unit) for unit in plan.units]
+    assert len(plan.units) == 4 and whole.samples is not None
+    for name in ("sample_id", "pose", "betas", "transl", "joints", "fit_error"):
+        parts = [getattr(r.samples, name) for r in cut if r.samples is not None]
+        assert np.array_equal(np.concatenate(parts), getattr(whole.samples, name)), name
+    assert [r.sample_id for r in whole.rejects] == ["set/t/000004"]
+    shapes = whole.samples.betas[:, 1]
+    assert (shapes[:7] == shapes[0]).all() and (shapes[7:10] == shapes[7]).all()
+    clean = replace(take, mano=replace(take.mano, transl=np.where(transl > 500, np.nan, transl)))
+    again = BuildStage(hands)(plan_take(clean, hands).units[0])
+    assert again.samples is not None
+    assert np.abs(again.samples.betas[0, 1] - shapes[0]).max() < 0.05
+
+
+@pytest.mark.parametrize("what", ["pose", "betas", "transl"])
+@pytest.mark.parametrize("number", [1e200, 1e6, -np.inf])
+def test_a_damaged_number_is_a_reject(hands: HandPair, what: str, number: float) -> None:
+    take, _, _ = annotated(hands)
+    assert take.mano is not None
+    array = getattr(take.mano, what).copy()
+    array.reshape(N, 2, -1)[5, 0, 0] = number
+    bad = replace(take, mano=replace(take.mano, **{what: array}))
+    result = BuildStage(hands)(plan_take(bad, hands).units[0])
+    assert [(r.sample_id, r.reason) for r in result.rejects] == [("set/t/000005", "not_finite")]
+
+
+def test_a_damaged_joint_is_not_a_missing_one(hands: HandPair) -> None:
+    take, _, _ = annotated(hands)
+    points = take.points.copy()
+    points[5, 0, 3, 0] = 1e200
+    result = BuildStage(hands)(plan_take(replace(take, points=points), hands).units[0])
+    assert [r.reason for r in result.rejects] == ["annotation_disagrees"]
+
+
+def test_a_side_without_any_parameters_says_so(hands: HandPair) -> None:
+    take, _, _ = annotated(hands)
+    assert take.mano is not None
+    pose = take.mano.pose.copy()
+    pose[:, 1] = np.nan
+    result = BuildStage(hands)(
+        plan_take(replace(take, mano=replace(take.mano, pose=pose)), hands).units[0]
+    )
+    assert {(r.reason, r.detail) for r in result.rejects} == {
+        ("not_finite", "left: no finite MANO parameters")
+    }
+
+
+def test_files_of_one_name_are_inputs_of_their_own(hands: HandPair) -> None:
+    take, _, _ = annotated(hands)
+    files = tuple(InputFile(f"/a/{where}/convention.toml", where) for where in ("d", "sub"))
+    unit = plan_take(replace(take, files=files), hands).units[0]
+    assert unit.inputs["t: d/convention.toml"] == "d"
+    assert unit.inputs["t: sub/convention.toml"] == "sub"

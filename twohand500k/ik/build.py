@@ -246,9 +246,10 @@ def _planned_line(plan: PlannedTake) -> str:
     seen = " and ".join(side for side, there in zip(SIDES, take.sides, strict=True) if there)
     said = f"{take.name}: {take.n_frames:,} frames, {seen}, "
     if isinstance(known, Keeping):
-        read = {side: c for side, c in zip(SIDES, known.conventions, strict=True) if c is not None}
         return f"{said}MANO parameters kept: " + "; ".join(
-            _convention_line(side, c) for side, c in read.items()
+            _convention_line(side, kept.convention)
+            for side, kept in zip(SIDES, known.kept, strict=True)
+            if kept is not None
         )
     sigma = known.calibration.sigma[np.isfinite(known.calibration.sigma)]
     if not len(sigma):

@@ -16,7 +16,7 @@ from twohand500k.conventions import N_BETAS, N_JOINTS, OPENPOSE_FROM_MANO21, SID
 from twohand500k.errors import DataError
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.hand.model import HandModel, HandPair, PosedHand
-from twohand500k.hand.refit import refit
+from twohand500k.hand.refit import refit, shape_groups, spread
 from twohand500k.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from twohand500k.ik.judged import JudgedSide
 from twohand500k.ik.verdict import Reason, Thresholds, Verdicts, describe_excess
@@ -27,6 +27,10 @@ Array = np.ndarray
 
 # Hands of a take on which a convention is decided.
 _HANDS = 200
+# No parameter of a hand is this large, in any unit: it is a damaged number.
+_ABSURD = 1e4
+# A hand whose skin the house's left model misses by more than this (mean, m) is refused.
+_MOST_REFIT = 5e-3
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,54 @@ class Convention:
     left_shapedirs: LeftShapedirs
     joints: JointsMade
     agreement: float
+
+
+@dataclass(frozen=True, eq=False)
+class KeptSide:
+    """What is known of one side of a take whose parameters are kept.
+
+    old_betas (G, 10) are the shapes that several hands have on the model they were annotated on,
+    where that is another than the house's; new_betas (G, 10) the shapes they get on the house's.
+    """
+
+    convention: Convention
+    old_betas: Array
+    new_betas: Array
+
+    def known(self, betas: Array) -> Array:
+        """New betas (n, 10) of old ones (n, 10), NaN where the shape is one hand's own."""
+        place = {row.tobytes(): k for k, row in enumerate(self.old_betas)}
+        at = np.array([place.get(row.tobytes(), -1) for row in betas], dtype=np.int64)
+        if not len(self.new_betas):
+            return np.full_like(betas, np.nan)
+        return np.where(at[:, None] >= 0, self.new_betas[at], np.nan)
+
+
+def plan_side(take: Take, side: int, hands: HandPair) -> KeptSide:
+    """Settle a side's convention and, where its hands move to another left model, their shapes.
+
+    A shape that several hands share is found once for the take, from hands that agree with their
+    joints, so that it does not hang on how the take is cut. Raises DataError as `choose` does.
+    """
+    convention = choose(take, side, hands)
+    none = KeptSide(convention, np.empty((0, N_BETAS)), np.empty((0, N_BETAS)))
+    if SIDES[side] == "right" or convention.left_shapedirs == "mirrored":
+        return none
+    rows = np.flatnonzero(_sane(take, side))
+    betas = _of(take).betas[rows, side]
+    group = shape_groups(betas)
+    shared = np.bincount(group, minlength=1)[group] > 1
+    rows, group = rows[shared], group[shared]
+    if not len(rows):
+        return none
+    posed = _pose(take, side, rows, convention, hands)
+    with np.errstate(invalid="ignore"):
+        good = ~(_distance(take, side, posed, convention.joints, rows) > _of(take).agreement)
+    rows = rows[good][spread(group[good])]
+    posed = _pose(take, side, rows, convention, hands)
+    found = refit(posed.shaped.model, hands[side], posed.pose, posed.shaped.betas, posed.transl)
+    old, first = np.unique(posed.shaped.betas, axis=0, return_index=True)
+    return KeptSide(convention, old, found.betas[first])
 
 
 def keeps(take: Take, hands: HandPair) -> bool:
@@ -62,7 +114,10 @@ def choose(take: Take, side: int, hands: HandPair) -> Convention:
     mano = _of(take)
     left = mano.left_shapedirs if SIDES[side] == "left" else mano.left_shapedirs[:1]
     choices = list(product(mano.relative_to, left, mano.joints))
-    rows = np.flatnonzero(mano.given[:, side] & take.seen[:, side].any(axis=1))
+    sane = _sane(take, side)
+    if not sane.any():
+        return Convention(*choices[0], np.nan)
+    rows = np.flatnonzero(sane & take.seen[:, side].any(axis=1))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(_HANDS, len(rows))).astype(int))]
     if not len(rows):
         if len(mano.relative_to) * len(left) > 1:
@@ -98,18 +153,21 @@ def _read_as(choice: tuple[PoseMean, LeftShapedirs, JointsMade], side: int) -> s
     return f"relative to the {relative_to} hand{left}, joints {joints}"
 
 
-def keep_side(take: Take, side: int, convention: Convention, hands: HandPair) -> JudgedSide:
+def keep_side(take: Take, side: int, kept: KeptSide, hands: HandPair) -> JudgedSide:
     """One side's parameters in the house's conventions, every hand judged."""
-    T, model, mano = take.n_frames, hands[side], _of(take)
-    rows = np.flatnonzero(mano.given[:, side])
+    T, model, mano, convention = take.n_frames, hands[side], _of(take), kept.convention
+    rows = np.flatnonzero(_sane(take, side))
     posed = _pose(take, side, rows, convention, hands)
     pose, betas, transl = posed.pose, posed.shaped.betas, posed.transl
     refit_residual = np.full(T, np.nan)
     distance = np.full(T, np.nan)
     distance[rows] = _distance(take, side, posed, convention.joints, rows)
     fit_error = distance.copy()
+    converged = np.ones(T, dtype=bool)
     if posed.shaped.model.sha256 != model.sha256 and len(rows):
-        moved = refit(posed.shaped.model, model, pose, betas, transl)
+        known = kept.known(betas)
+        moved = refit(posed.shaped.model, model, pose, betas, transl, known_betas=known)
+        converged[rows] = moved.converged
         pose, betas, transl = moved.pose, moved.betas, moved.transl
         refit_residual[rows] = moved.residual_mean
         stored = model.with_shape(betas).with_pose(pose, transl)
@@ -119,7 +177,7 @@ def keep_side(take: Take, side: int, convention: Convention, hands: HandPair) ->
     excess = anatomy.limit_excess(angles)
     joints = model.with_shape(betas).with_pose(pose, transl).joints
 
-    def spread(values: Array, tail: tuple[int, ...] = ()) -> Array:
+    def laid_out(values: Array, tail: tuple[int, ...] = ()) -> Array:
         out = np.full((T, *tail), np.nan)
         out[rows] = values
         return out
@@ -134,20 +192,27 @@ def keep_side(take: Take, side: int, convention: Convention, hands: HandPair) ->
             f"MANO joints {1e3 * distance[row]:.1f} mm from the dataset's own (mean), "
             f"{1e3 * mano.agreement:g} mm allowed"
         )
+    for row in np.flatnonzero(refit_residual > _MOST_REFIT).tolist():
+        if reason[row] == Reason.OK:
+            reason[row] = Reason.ANNOTATION_DISAGREES.value
+            detail[row] = (
+                f"no such hand on the left model with mirrored shape directions: skin "
+                f"{1e3 * refit_residual[row]:.1f} mm off (mean)"
+            )
     for k in np.flatnonzero(excess.max(axis=(1, 2), initial=0.0) >= Thresholds.bent).tolist():
         row = int(rows[k])
         if reason[row] == Reason.OK:
             reason[row] = Reason.BENT_BACKWARDS.value
             detail[row] = describe_excess(excess[k], angles[k])
-    largest = spread(excess.max(axis=(1, 2), initial=0.0))
+    largest = laid_out(excess.max(axis=(1, 2), initial=0.0))
     return JudgedSide(
-        pose=spread(pose, (16, 3)),
-        transl=spread(transl, (3,)),
-        betas=spread(betas, (N_BETAS,)),
-        joints=spread(joints, (N_JOINTS, 3)),
+        pose=laid_out(pose, (16, 3)),
+        transl=laid_out(transl, (3,)),
+        betas=laid_out(betas, (N_BETAS,)),
+        joints=laid_out(joints, (N_JOINTS, 3)),
         fit_error=fit_error,
         limit_violation=largest,
-        converged=np.ones(T, dtype=bool),
+        converged=converged,
         verdicts=Verdicts(
             reason, tuple(detail), largest, np.zeros(T, dtype=bool), np.full(T, np.nan)
         ),
@@ -172,6 +237,17 @@ def _of(take: Take) -> ManoParameters:
     if take.mano is None:
         raise ValueError(f"take {take.name} has no MANO parameters")
     return take.mano
+
+
+def _sane(take: Take, side: int) -> Array:
+    """Hands (T,) bool with parameters that a hand could have: there, and no damaged number."""
+    mano = _of(take)
+    with np.errstate(invalid="ignore"):
+        small = [
+            (np.abs(array[:, side]) < _ABSURD).reshape(take.n_frames, -1).all(axis=1)
+            for array in (mano.pose, mano.betas, np.nan_to_num(mano.transl, posinf=np.inf))
+        ]
+    return np.asarray(mano.given[:, side] & small[0] & small[1] & small[2])
 
 
 def _pose(take: Take, side: int, rows: Array, convention: Convention, hands: HandPair) -> PosedHand:
@@ -226,7 +302,8 @@ def _distance(
     """
     points = take.points[slice(None) if rows is None else rows, side]
     measured = np.array([mark.weight == 1.0 for mark in take.landmarks])
-    gap = np.linalg.norm(points - _joints(take, posed, made), axis=-1)[:, measured]
-    seen = np.isfinite(gap)
-    with np.errstate(invalid="ignore"):
+    seen = np.isfinite(points).all(axis=-1)[:, measured]
+    with np.errstate(invalid="ignore", over="ignore"):
+        # A point too far for a float is far, not missing.
+        gap = np.linalg.norm(points - _joints(take, posed, made), axis=-1)[:, measured]
         return np.where(seen, gap, 0.0).sum(axis=1) / seen.sum(axis=1)

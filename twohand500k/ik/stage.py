@@ -31,7 +31,7 @@ from twohand500k.hand.model import HandPair
 from twohand500k.ik.calibrate import Calibration, calibrate, first_guess
 from twohand500k.ik.calibrate_frames import calibrate_frames, shapes_of
 from twohand500k.ik.judged import JudgedSide
-from twohand500k.ik.keep import Convention, choose, keep_side, keeps
+from twohand500k.ik.keep import KeptSide, keep_side, keeps, plan_side
 from twohand500k.ik.smooth import WINDOW, smooth_target
 from twohand500k.ik.solver import Settings, Solution, solve
 from twohand500k.ik.verdict import Reason, SideVote, judge, screen, vote_on_side
@@ -50,7 +50,6 @@ class Fitting:
 
     calibration: Calibration
     votes: tuple[SideVote | None, SideVote | None]
-    called = "calibration"
 
     @property
     def sha256(self) -> str:
@@ -64,17 +63,24 @@ class Fitting:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Keeping:
     """A take whose MANO parameters are kept: how each side's are read (None: no such side)."""
 
-    conventions: tuple[Convention | None, Convention | None]
-    called = "convention"
+    kept: tuple[KeptSide | None, KeptSide | None]
 
     @property
     def sha256(self) -> str:
-        """Hash of the conventions."""
-        return hashlib.sha256(repr(self.conventions).encode()).hexdigest()
+        """Hash of everything here that a frame's result depends on."""
+        digest = hashlib.sha256()
+        for side in self.kept:
+            if side is None:
+                digest.update(b"no such side")
+                continue
+            how = side.convention
+            digest.update(f"{how.relative_to} {how.left_shapedirs} {how.joints}".encode())
+            digest.update(side.old_betas.tobytes() + side.new_betas.tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +98,23 @@ class TakeChunk:
     @property
     def inputs(self) -> Mapping[str, str]:
         """sha256 of the take's files by take and file name, and of what is known of the take."""
-        files = {f"{self.take.name}: {Path(f.path).name}": f.sha256 for f in self.take.files}
-        return files | {f"{self.take.name}: {self.known.called}": self.known.sha256}
+        names = _told_apart([Path(f.path) for f in self.take.files])
+        files = {
+            f"{self.take.name}: {name}": f.sha256
+            for name, f in zip(names, self.take.files, strict=True)
+        }
+        return files | {f"{self.take.name}: calibration": self.known.sha256}
+
+
+def _told_apart(paths: Sequence[Path]) -> list[str]:
+    """The last parts of each path, as few as tell them apart: where a file lies does not count."""
+    for parts in range(1, 1 + max((len(path.parts) for path in paths), default=0)):
+        names = ["/".join(path.parts[-parts:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    if paths:
+        raise ValueError(f"a take names one file twice: {sorted(map(str, paths))}")
+    return []
 
 
 @dataclass(frozen=True)
@@ -129,7 +150,8 @@ def plan_take(
     screened: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
     known: Fitting | Keeping
     if keeps(take, hands):
-        known = Keeping(_conventions(take, hands))
+        right, left = (plan_side(take, s, hands) if take.sides[s] else None for s in (RIGHT, LEFT))
+        known = Keeping((right, left))
     else:
         known = _fitting(take, hands, screened, shape_per_side, threads)
     margin = WINDOW if smooth and isinstance(known, Fitting) else 0
@@ -146,12 +168,6 @@ def plan_take(
             )
         )
     return PlannedTake(take, known, screened, tuple(units))
-
-
-def _conventions(take: Take, hands: HandPair) -> tuple[Convention | None, Convention | None]:
-    given = take.mano.given if take.mano is not None else take.recorded
-    right, left = (choose(take, s, hands) if given[:, s].any() else None for s in (RIGHT, LEFT))
-    return right, left
 
 
 def _fitting(
@@ -250,10 +266,10 @@ def _judged_side(stage: BuildStage, chunk: TakeChunk, side: int) -> JudgedSide |
     """One side of a chunk, fitted or kept; None where the take has no such side."""
     known = chunk.known
     if isinstance(known, Keeping):
-        convention = known.conventions[side]
-        if convention is None:
+        kept = known.kept[side]
+        if kept is None:
             return None
-        return keep_side(chunk.take.rows(chunk.keep), side, convention, stage.hands)
+        return keep_side(chunk.take.rows(chunk.keep), side, kept, stage.hands)
     vote = known.votes[side]
     return None if vote is None else _fit_side(stage, chunk, side, known.calibration, vote)
 
