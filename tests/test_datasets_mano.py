@@ -207,6 +207,10 @@ def spoiled(hands: PosedHands, key: str, row: int, value: float) -> dict[str, np
         ("right_transl", np.nan, "right transl is not finite"),
         ("left_joints", np.nan, "left joints are not finite"),
         ("right_pose", 90.0, "not in radians"),
+        ("right_pose", 1e200, "right pose is beyond 1e+06"),
+        ("left_betas", 1e200, "left betas is beyond 1e+06"),
+        ("left_transl", -1e7, "left transl is beyond 1e+06"),
+        ("right_joints", 1e200, "right joints are beyond 1e+06"),
     ],
 )
 def test_one_corrupt_frame_is_one_fault(tmp_path, hands, key, value, told):
@@ -217,6 +221,16 @@ def test_one_corrupt_frame_is_one_fault(tmp_path, hands, key, value, told):
     good = [0, 1, 3, 4, 5]
     np.testing.assert_allclose(take.points[good], hands.joints[good], atol=1e-12)
     assert np.isnan(take.points[2]).all() and not take.mano.given[2].any()  # type: ignore[union-attr]
+
+
+def test_one_person_may_have_a_right_and_a_left_shape(tmp_path, hands):
+    content = fixture.arrays(hands)
+    content["left_betas"] = content["left_betas"] + 0.5
+    path = fixture.write(tmp_path / "a.npz", content, fixture.convention())
+    assert read_one(tmp_path).shape == "subject"
+    content["left_betas"][3:] += 0.1
+    fixture.write(path, content)
+    assert read_one(tmp_path).shape == "frame"
 
 
 def test_a_hand_whose_pose_is_nan_is_not_there(tmp_path, hands):

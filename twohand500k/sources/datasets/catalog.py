@@ -1,5 +1,6 @@
 """Every public dataset that can be read, by name: a folder in, takes out."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,7 @@ def read_dataset(
     if not takes:
         wanted = f"{choice.subset} frames" if choice.subset else "frames"
         raise DataError(f"{', '.join(map(str, folders))}: no {wanted} of {name} found")
-    names = [take.name for take in takes]
-    for take in takes:
-        if names.count(take.name) > 1:
-            raise DataError(f"take {take.name} is found twice; give each folder once")
+    for name_of_take, times in Counter(take.name for take in takes).items():
+        if times > 1:
+            raise DataError(f"take {name_of_take} is found {times} times; give each folder once")
     return takes

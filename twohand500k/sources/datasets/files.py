@@ -8,6 +8,7 @@ the error of a file that one frame alone depends on into that frame's fault; not
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from twohand500k.sources.manifest import SourceManifest
 from twohand500k.sources.take import Array, InputFile
 
 _CHUNK = 2**22
+# Nothing a dataset says of a hand or a camera is larger in any unit; a damaged number often is.
+MOST = 1e6
+# What many files hashed as one are called, wherever and in whatever folder the dataset lies.
+_ALL = "all files read"
 
 
 def require(folder: Path, relative: str, manifest: SourceManifest) -> Path:
@@ -52,17 +57,21 @@ def read_json(path: Path) -> Any:
 def numbers(value: Any, shape: tuple[int, ...], what: str) -> Array:
     """`value` as a finite float64 array of this shape. Raises DataError naming `what`.
 
-    For values out of JSON, pickles and text: a wrong type, a wrong shape, NaN and infinity are
-    faults of the data.
+    For values out of JSON, pickles and text: a wrong type, a wrong shape, NaN, infinity and numbers
+    beyond `MOST` are faults of the data.
     """
     try:
         array = np.asarray(value, dtype=np.float64)
+    except OverflowError:
+        raise DataError(f"{what} has a value too large for a number") from None
     except (TypeError, ValueError):
         raise DataError(f"{what} holds no numbers") from None
     if array.shape != shape:
         raise DataError(f"{what} has shape {array.shape}, not {shape}")
     if not np.isfinite(array).all():
         raise DataError(f"{what} has a value that is not finite")
+    if (largest := np.abs(array).max(initial=0.0)) > MOST:
+        raise DataError(f"{what} has a value of {largest:.3g}")
     return array
 
 
@@ -94,6 +103,7 @@ def sha256_of(path: Path) -> InputFile:
 def sha256_of_all(folder: Path, files: Iterable[Path]) -> InputFile:
     """Many small files as one input: the hash of their names below `folder` and their bytes.
 
+    The input's own name is the same wherever the folder lies: a dataset may be moved or renamed.
     A file that cannot be read counts as empty: reading it is a fault of its frame, found later.
     """
     digest = hashlib.sha256()
@@ -103,17 +113,24 @@ def sha256_of_all(folder: Path, files: Iterable[Path]) -> InputFile:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         except OSError:
             digest.update(b"unreadable")
-    return InputFile(os.fspath(folder), digest.hexdigest())
+    return InputFile(os.fspath(folder / _ALL), digest.hexdigest())
 
 
-def numbered_files(folder: Path, digits: int, suffix: str) -> list[tuple[int, Path]]:
-    """The files of a folder called by a number of so many digits, by number; no others."""
-    found = [
-        (int(path.stem), path)
-        for path in folder.glob(f"*{suffix}")
-        if path.stem.isdecimal() and path.stem == f"{int(path.stem):0{digits}d}"
-    ]
-    return sorted(found)
+def numbered_files(folder: Path, pattern: str, digits: int = 0) -> list[tuple[int, Path]]:
+    """What in a folder is called by a number, in the order of the numbers; no others.
+
+    pattern: fits a whole name, its one group the number. digits: to how many the number is padded
+    with zeros; 0: to any.
+    """
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        fits = [re.fullmatch(pattern, entry.name) for entry in entries]
+    return sorted(
+        (int(fit[1]), folder / fit[0])
+        for fit in fits
+        if fit and (not digits or fit[1] == f"{int(fit[1]):0{digits}d}")
+    )
 
 
 def reordered(points: Array, order: str | Sequence[int]) -> Array:

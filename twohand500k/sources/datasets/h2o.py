@@ -102,7 +102,7 @@ def _take(folder: Path, recording: _Recording, choice: Choice, manifest: SourceM
     frames = Frames()
     used: list[Path] = []
     not_annotated = 0
-    for number, path in numbered_files(camera / "hand_pose", 6, ".txt"):
+    for number, path in numbered_files(camera / "hand_pose", r"([0-9]+)\.txt", 6):
         if choice.enough(len(frames)):
             break
         files = [path, there[0] / path.name]

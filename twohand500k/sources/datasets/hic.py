@@ -90,7 +90,7 @@ def _sequences(folder: Path) -> Mapping[str, tuple[Path | None, Path | None]]:
 
 def _numbered(place: Path | None) -> dict[int, Path]:
     """The pickles of a folder by frame number."""
-    return {} if place is None else dict(numbered_files(place, 3, ".pkl"))
+    return {} if place is None else dict(numbered_files(place, r"([0-9]+)\.pkl", 3))
 
 
 def _hand(path: Path | None, seen: Counter[str]) -> Hand | None:

@@ -72,7 +72,10 @@ def _read(name: str, folder: Path, choice: Choice) -> list[Take]:
     takes = []
     for split in there:
         sequences = sorted(path.parent for path in folder.glob(f"{split}/*/meta"))
-        pickles = {sequence: numbered_files(sequence / "meta", 4, ".pkl") for sequence in sequences}
+        pickles = {
+            sequence: numbered_files(sequence / "meta", r"([0-9]+)\.pkl", 4)
+            for sequence in sequences
+        }
         if not any(pickles.values()):
             raise missing(folder, f"{split}/*/meta/*.pkl", manifest)
         _check_set(next(found for found in pickles.values() if found), folder, manifest)

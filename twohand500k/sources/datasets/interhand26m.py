@@ -256,7 +256,7 @@ def _hands(entry: Any, fit: Any) -> tuple[Hand | None, Hand | None]:
     for key in ("world_coord", "joint_valid"):
         if not isinstance(entry.get(key), list) or len(entry[key]) != 2 * N_JOINTS:
             raise DataError(f"{key} is not a list of {2 * N_JOINTS}")
-    flags = [v[0] if isinstance(v, list) and len(v) == 1 else v for v in entry["joint_valid"]]
+    flags = [_unpacked(flag) for flag in entry["joint_valid"]]
     valid = numbers(flags, (2 * N_JOINTS,), "joint_valid") > 0
     joints = np.full((2 * N_JOINTS, 3), np.nan)
     rows = np.flatnonzero(valid)
@@ -271,9 +271,15 @@ def _hands(entry: Any, fit: Any) -> tuple[Hand | None, Hand | None]:
     return hands[0], hands[1]
 
 
+def _unpacked(flag: Any) -> Any:
+    """A flag, which the files also give as a list of one."""
+    return flag[0] if isinstance(flag, list) and len(flag) == 1 else flag
+
+
 def _said_to_hold(entry: dict[str, Any], valid: Array) -> tuple[bool, bool]:
     """Which hands the frame shows: as annotated, or those with a valid joint where nobody knew."""
-    if entry.get("hand_type_valid", True):
+    sure = _unpacked(entry.get("hand_type_valid", True))
+    if numbers(sure, (), "hand_type_valid") > 0:
         if entry.get("hand_type") not in _HANDS:
             raise DataError(f"hand_type {entry.get('hand_type')!r} is none of {', '.join(_HANDS)}")
         return _HANDS[entry["hand_type"]]

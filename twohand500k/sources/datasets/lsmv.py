@@ -7,8 +7,6 @@ sensor gives the palm's position and no wrist: that is worked out and weighs lit
 a direction and not a point. Images, boxes and camera files are not read.
 """
 
-import os
-import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ import numpy as np
 from twohand500k.conventions import N_JOINTS, WRIST
 from twohand500k.errors import DataError
 from twohand500k.sources.datasets.choice import Choice
-from twohand500k.sources.datasets.files import missing, numbers, sha256_of_all
+from twohand500k.sources.datasets.files import missing, numbered_files, numbers, sha256_of_all
 from twohand500k.sources.datasets.frames import Frames, Hand
 from twohand500k.sources.datasets.palm import wrist_towards_palm
 from twohand500k.sources.manifest import SourceManifest, load_manifest
@@ -32,8 +30,7 @@ _NAMES = (
         for knuckle in ("KNU1_B", "KNU1_A", "KNU2_A", "KNU3_A")
     ),
 )
-_RECORDING = re.compile(r"data_(\d+)")
-_FRAME = re.compile(r"(\d+)_joints\.txt")
+_RECORDING, _FRAME = r"data_([0-9]+)", r"([0-9]+)_joints\.txt"
 _MM = 1e-3
 
 
@@ -46,10 +43,10 @@ def read(folder: Path, choice: Choice) -> list[Take]:
     choice.splits_of(manifest)
     takes = []
     root = folder / "annotated_frames"
-    for recording in _numbered(root, _RECORDING):
-        frames = _numbered(root / recording[1], _FRAME)
+    for _, recording in numbered_files(root, _RECORDING):
+        frames = numbered_files(recording, _FRAME)
         if frames and choice.wants(1):
-            takes.append(_take(root, recording[1], frames, choice, manifest))
+            takes.append(_take(root, recording.name, frames, choice, manifest))
         elif frames:
             return []
     if not takes:
@@ -57,26 +54,16 @@ def read(folder: Path, choice: Choice) -> list[Take]:
     return takes
 
 
-def _numbered(folder: Path, pattern: re.Pattern[str]) -> list[tuple[int, str]]:
-    """Names in a folder that a pattern fits, with their numbers, in the order of these."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        fits = [(pattern.fullmatch(entry.name), entry.name) for entry in entries]
-    return sorted((int(fit[1]), name) for fit, name in fits if fit)
-
-
 def _take(
     root: Path,
     recording: str,
-    numbered: list[tuple[int, str]],
+    numbered: list[tuple[int, Path]],
     choice: Choice,
     manifest: SourceManifest,
 ) -> Take:
     frames = Frames()
     numbered = _without_twins(numbered)[: choice.most]
-    files = [root / recording / name for _, name in numbered]
-    for (number, _), path in zip(numbered, files, strict=True):
+    for number, path in numbered:
         try:
             joints = _MM * _points(path)
         except DataError as error:
@@ -84,10 +71,11 @@ def _take(
             continue
         joints[WRIST] = wrist_towards_palm(joints, palm=joints[WRIST])
         frames.add(number, Hand(joints), None)
-    return frames.take(recording, manifest, files=(sha256_of_all(root, files),))
+    read_files = sha256_of_all(root, (path for _, path in numbered))
+    return frames.take(recording, manifest, files=(read_files,))
 
 
-def _without_twins(numbered: list[tuple[int, str]]) -> list[tuple[int, str]]:
+def _without_twins(numbered: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
     """Of `1_joints.txt` and `01_joints.txt` the first: frame numbers are unique."""
     return [entry for k, entry in enumerate(numbered) if k == 0 or entry[0] != numbered[k - 1][0]]
 

@@ -16,7 +16,7 @@ import numpy as np
 from twohand500k.conventions import LEFT, N_BETAS, N_JOINTS, N_MANO_JOINTS, SIDES, WRIST
 from twohand500k.errors import DataError
 from twohand500k.sources.datasets.choice import Choice
-from twohand500k.sources.datasets.files import missing, sha256_of
+from twohand500k.sources.datasets.files import MOST, missing, sha256_of
 from twohand500k.sources.datasets.frames import landmarks
 from twohand500k.sources.datasets.mano_convention import (
     SCALE,
@@ -104,7 +104,6 @@ def _take(path: Path, root: Path, choice: Choice, convention: Convention | None)
     broken = faults != ""
     for values in (hands["pose"], hands["betas"], transl, points):
         values[broken[:, None] | ~recorded] = np.nan
-    betas = hands["betas"][recorded & ~broken[:, None]]
     # Which hands a frame holds that cannot be read, nobody knows.
     recorded[broken] = sides
     take = Take(
@@ -122,7 +121,7 @@ def _take(path: Path, root: Path, choice: Choice, convention: Convention | None)
         notes=(_said(convention),),
         recorded=recorded,
         faults=faults,
-        shape="subject" if len(betas) and np.ptp(betas, axis=0).max() < 1e-6 else "frame",
+        shape="subject" if _one_shape(hands["betas"], recorded & ~broken[:, None]) else "frame",
         tips=convention.tips,
         split=convention.split,
         mano=ManoParameters(
@@ -136,6 +135,12 @@ def _take(path: Path, root: Path, choice: Choice, convention: Convention | None)
         ),
     )
     return take.rows(rows)
+
+
+def _one_shape(betas: Array, used: Array) -> bool:
+    """Whether each side's betas (T, 2, 10) are the same in all frames used (T, 2), and any are."""
+    per_side = [betas[used[:, side], side] for side in range(2) if used[:, side].any()]
+    return bool(per_side) and all(np.ptp(own, axis=0).max() < 1e-6 for own in per_side)
 
 
 def _wanted(choice: Choice, n_hands: Array) -> Array:
@@ -158,12 +163,17 @@ def _faults(hands: Mapping[str, Array], recorded: Array) -> Array:
         for name, axes in needed:
             finite = np.isfinite(hands[name]).all(axis=axes)[:, side]
             said[recorded[:, side] & ~finite & (said == "")] = f"{side_name} {name} is not finite"
+            huge = (np.abs(hands[name]) > MOST).any(axis=axes)[:, side]
+            said[recorded[:, side] & huge & (said == "")] = f"{side_name} {name} is beyond {MOST:g}"
         joints = hands["joints"][:, side]
         torn = np.isinf(joints).any(axis=(1, 2)) | (
             np.isnan(joints).any(axis=2) != np.isnan(joints).all(axis=2)
         ).any(axis=1)
         said[recorded[:, side] & torn & (said == "")] = f"{side_name} joints are not finite"
-        turn = np.linalg.norm(hands["pose"][:, side], axis=-1)
+        huge = (np.abs(joints) > MOST).any(axis=(1, 2))
+        said[recorded[:, side] & huge & (said == "")] = f"{side_name} joints are beyond {MOST:g}"
+        with np.errstate(over="ignore"):
+            turn = np.linalg.norm(hands["pose"][:, side], axis=-1)
         far = (turn > _MOST_RAD).any(axis=1)
         said[far & (said == "")] = f"{side_name} pose turns over 720 degrees; not in radians?"
     said[~recorded.any(axis=1) & (said == "")] = "holds no hand"
