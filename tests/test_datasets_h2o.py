@@ -49,7 +49,7 @@ def test_mano_is_declared_as_it_is(tmp_path, hands):
     fixture.write(tmp_path, "subject1/h1/0", hands)
     mano = read_one(tmp_path).mano
     assert mano is not None
-    assert mano.relative_to == ("flat",) and mano.left_shapedirs == ("as shipped",)
+    assert mano.relative_to == ("flat",) and mano.left_shapedirs == ("as shipped", "mirrored")
     assert mano.joints == ("measured",)
     np.testing.assert_allclose(mano.pose, hands.pose, atol=1e-8)
     np.testing.assert_allclose(mano.betas, hands.betas, atol=1e-8)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fixtures_datasets import interhand26m as fixture
 from fixtures_datasets.common import PosedHands, random_hands
+from fixtures_datasets.ho3d import on_left_model
 from fixtures_datasets.round_trip import build
 
 from twohand500k.errors import DataError
@@ -49,7 +50,7 @@ def test_joints_and_parameters_come_back(tmp_path, hands):
     np.testing.assert_allclose(take.points, hands.joints, atol=1e-12)
     mano = take.mano
     assert mano is not None and mano.relative_to == ("mean",)
-    assert mano.left_shapedirs == ("mirrored",) and mano.joints == ("measured",)
+    assert mano.left_shapedirs == ("mirrored", "as shipped") and mano.joints == ("measured",)
     flat = mano.pose.copy()
     for side in (0, 1):
         flat[:, side, 1:] += hands.pair[side].hands_mean.reshape(15, 3)
@@ -100,6 +101,15 @@ def test_an_unsure_hand_type_gives_way_to_the_joints(tmp_path, hands):
     content["joint_3d"]["0"]["106"] = frame
     take = read_one(fixture.write(tmp_path, content))
     assert take.recorded[1].tolist() == [False, True] and take.recorded[[0, 2, 3, 4]].all()
+
+
+@pytest.mark.parametrize("unsure", [False, 0, [False], [0]])
+def test_an_unsure_hand_type_may_be_said_in_a_list(tmp_path, hands, unsure):
+    content = fixture.tables(hands)
+    frame = content["joint_3d"]["0"]["106"]
+    frame |= {"hand_type_valid": unsure, "joint_valid": [[row >= 21] for row in range(42)]}
+    take = read_one(fixture.write(tmp_path, content))
+    assert take.recorded[1].tolist() == [False, True]
 
 
 def test_a_hand_without_parameters_keeps_its_joints(tmp_path, hands):
@@ -309,6 +319,14 @@ def test_built_on_mano_the_joints_are_the_datasets_own(tmp_path, hands):
     assert np.nanmax(built.gap(hands.joints, tips="interhand26m")) < 1e-6
     said = {reject["sample_id"][-1]: reject["detail"] for reject in built.rejects}
     assert set(said) == {"3", "4"} and "world_coord" in said["3"] and "left" in said["4"]
+
+
+def test_left_hands_made_on_the_model_as_shipped_are_found_out(tmp_path, hands):
+    """The joints, measured, lie nearer one reading of the left betas than the other."""
+    fixture.write(tmp_path / "set", fixture.tables(on_left_model(hands, "as shipped"), first=0))
+    built = build("interhand26m", tmp_path / "set", tmp_path, mano=True)
+    assert "left shape directions as shipped" in built.told
+    assert len(built.samples.frame) == N and not built.rejects
 
 
 def test_a_poor_fit_is_refused_hand_by_hand(tmp_path, hands):

@@ -108,8 +108,8 @@ def choose(take: Take, side: int, hands: HandPair) -> Convention:
 
     Raises DataError if even the best disagrees by more than the source allows, or if several are
     possible and the take has no joints to decide by. Joints that were measured apart may disagree
-    because a sequence was fitted poorly: where nothing is left to decide, its hands are refused one
-    by one and the other takes go on.
+    because a sequence was fitted poorly: where no more than the left shape directions are left to
+    decide, its hands are refused one by one and the other takes go on.
     """
     mano = _of(take)
     left = mano.left_shapedirs if SIDES[side] == "left" else mano.left_shapedirs[:1]
@@ -133,7 +133,7 @@ def choose(take: Take, side: int, hands: HandPair) -> Convention:
         posed = _pose(some, side, np.arange(len(rows)), convention, hands)
         medians.append(float(np.median(_distance(some, side, posed, convention.joints))))
     best = int(np.argmin(medians))
-    poorly_fitted = choices == [(*choices[0][:2], "measured")]
+    poorly_fitted = len(mano.relative_to) == 1 and mano.joints == ("measured",)
     if not medians[best] <= mano.agreement and not poorly_fitted:
         said = "; ".join(
             f"{1e3 * m:.1f} mm, read as {_read_as(c, side)}"
