@@ -11,7 +11,8 @@ from twohand500k.hand import HandPair, load_hands, self_intersections
 from twohand500k.hand.anatomy import ABDUCTION, FLEXION, TWIST, Anatomy
 from twohand500k.hand.measure import measure
 from twohand500k.hand.rotations import matrix_from_axis_angle
-from twohand500k.sources.synthetic import SyntheticHands, draw_hands
+from twohand500k.sources import Take
+from twohand500k.sources.synthetic import SyntheticHands, draw_hands, synthetic_takes
 from twohand500k.sources.synthetic.draw import BREADTH_MM, LENGTH_MM, _Body
 from twohand500k.sources.synthetic.flesh import Flesh
 from twohand500k.sources.synthetic.postures import load_postures
@@ -81,6 +82,60 @@ def test_none_and_misuse(hands: HandPair) -> None:
     for wrong in ((-1, 0, 0), (1, -1, 0), (1, 0, -1)):
         with pytest.raises(ValueError, match="negative"):
             draw_hands(wrong[0], wrong[1], hands, start=wrong[2])
+
+
+# --- as takes ------------------------------------------------------------------------------------
+
+
+def _hands_of(takes: list[Take]) -> dict[str, tuple[str, np.ndarray]]:
+    """Split and parameters of every hand by what its sample is called."""
+    out = {}
+    for take in takes:
+        assert take.mano is not None and take.mano.given.sum() == take.recorded.sum()
+        for row, frame in enumerate(take.frames.tolist()):
+            id_ = f"{take.name}/{frame}"
+            assert id_ not in out
+            out[id_] = (take.split, np.concatenate([take.mano.pose[row].ravel(),
+                                                    take.mano.betas[row].ravel()]))  # fmt: skip
+    return out
+
+
+def test_every_count_has_train_val_and_test_and_begins_with_the_same_hands(hands: HandPair) -> None:
+    whole = _hands_of(synthetic_takes(1100, 11, hands))
+    assert len(whole) == 1100
+    splits = [split for split, _ in whole.values()]
+    assert [splits.count(split) for split in ("train", "val", "test")] == [880, 110, 110]
+    for count in (30, 1000, 1005):
+        some = _hands_of(synthetic_takes(count, 11, hands))
+        assert len(some) == count and {"train", "val", "test"} == {s for s, _ in some.values()}
+        for id_, (split, parameters) in some.items():
+            assert whole[id_][0] == split
+            np.testing.assert_array_equal(whole[id_][1], parameters)
+
+
+def test_takes_are_the_drawn_hands(hands: HandPair, drawn: SyntheticHands) -> None:
+    takes = synthetic_takes(1020, 11, hands)
+    frames = np.concatenate([take.frames for take in takes])
+    betas = np.concatenate([np.nansum(take.mano.betas, axis=1) for take in takes])  # type: ignore[union-attr]
+    assert sorted(frames.tolist()) == list(range(1020))
+    np.testing.assert_array_equal(betas, drawn.betas[frames])
+
+
+def test_sets_of_other_seeds_and_sides_have_other_names(hands: HandPair) -> None:
+    asked = [(0, None), (1, None), (0, "right"), (0, "left")]
+    names = [
+        {take.name for take in synthetic_takes(20, seed, hands, side=side)}  # type: ignore[arg-type]
+        for seed, side in asked
+    ]
+    assert len(set.union(*names)) == sum(map(len, names)) == 12
+    assert "seed-0-right/hands-00000-val" in names[2]
+
+
+def test_few_hands_have_fewer_splits_and_none_are_refused(hands: HandPair) -> None:
+    assert [take.split for take in synthetic_takes(8, 0, hands)] == ["train"]
+    assert [take.split for take in synthetic_takes(9, 0, hands)] == ["train", "val"]
+    with pytest.raises(ValueError, match="at least 1"):
+        synthetic_takes(0, 0, hands)
 
 
 # --- within the anatomy --------------------------------------------------------------------------

@@ -64,6 +64,12 @@ class SyntheticHands:
     side: np.ndarray
     posture: np.ndarray
 
+    def rows(self, which: np.ndarray) -> "SyntheticHands":
+        """Some of the hands."""
+        return SyntheticHands(
+            self.angles[which], self.betas[which], self.side[which], self.posture[which]
+        )
+
 
 def draw_hands(
     count: int,
