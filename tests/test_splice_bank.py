@@ -1,5 +1,6 @@
 """The pose bank (mirror, thinning, refusals) and the draw (no pair twice, no mixed splits)."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from twohand500k.hand.rotations import mirror_points
 from twohand500k.splice import load_bank
 from twohand500k.splice.draw import (
     PAIRS_PER_SLOT,
+    _fill,
     default_shares,
     is_reserved,
     nth_pair,
@@ -181,8 +183,24 @@ def test_shares(folder: Path) -> None:
 
 
 def test_too_few_pairs_says_how_many_there_are(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"4,176 pairs within its splits.*lower --count to 5"):
+    said = r"4,176 pairs within its splits.*lower --count to (\d+)"
+    with pytest.raises(DataError, match=said) as refused:
         draw(folder, 10_000)
+    found = re.search(said, str(refused.value))
+    assert found is not None
+    _, plan = draw(folder, int(found[1]))
+    assert plan.slots.sum() == int(found[1])
+
+
+def test_all_of_the_room_can_be_used() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        capacity = rng.integers(1, 50, size=rng.integers(1, 9)).astype(np.float64)
+        share = rng.random(len(capacity)) + 0.01
+        wanted = share / share.sum() * capacity.sum()
+        filled = _fill(wanted, capacity)
+        assert filled is not None and np.allclose(filled, capacity)
+        assert _fill(wanted * (1 + 1 / capacity.sum()), capacity) is None
 
 
 def test_splits_without_partners(tmp_path: Path) -> None:

@@ -177,10 +177,10 @@ def refit_pair(
 
 
 def is_mirrored(pair: HandPair) -> bool:
-    """Whether the left model is the right one's mirror image, to a nanometre."""
+    """Whether the left model is the right one's mirror image, to a micrometre (files round)."""
     image = pair.right.mirrored()
     return all(
-        np.allclose(getattr(image, f), getattr(pair.left, f), rtol=0, atol=1e-9)
+        np.allclose(getattr(image, f), getattr(pair.left, f), rtol=0, atol=1e-6)
         for f in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights")
     )
 
@@ -415,7 +415,6 @@ def _normal_equations(
     return H, g, cost
 
 
-# Sums may be reordered into vector instructions; nothing else about the numbers is assumed.
 @numba.njit(cache=True, nogil=True)
 def _skin_and_change(model, chain, betas, jacobian, skin):
     """Skin (V, 3) of one hand and its derivatives (V, 3, 51 or 61), written into the last two.

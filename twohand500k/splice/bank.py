@@ -198,7 +198,7 @@ def _refuse_repeats(columns: Mapping[str, Array], where: str) -> None:
         ids, times = np.unique(columns["sample_id"][columns["side"] == side], return_counts=True)
         if (times > 1).any():
             raise DataError(
-                f"the sample {ids[times > 1][0]!r} occurs twice in {where}: one dataset is given "
+                f"the sample {str(ids[times > 1][0])!r} occurs twice in {where}: one dataset is given "
                 "twice, or two share their sample ids; leave one out"
             )
 

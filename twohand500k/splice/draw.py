@@ -229,7 +229,8 @@ def _fill(wanted: Array, capacity: Array) -> Array | None:
             return filled
         room = (capacity - filled) * (filled > 0)
         free = room > 0
-        if room.sum() < missing:
+        # All of the room may be needed, and its sum is only as exact as a float.
+        if room.sum() < missing - 1e-9 * wanted.sum():
             return None
         filled = filled + np.where(free, np.minimum(room, wanted * missing / wanted[free].sum()), 0)
     return filled

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
@@ -75,9 +76,11 @@ def plan_splice(
     """Read the banks and decide who meets whom. Raises DataError as the bank, the shares, the
     contacts and the draw do."""
     contacts = load_contacts(options.contacts)
-    learned = learn_poses(options.learn_from, hands) if options.learn_from else None
-    bank = load_bank(folders, hands, thin_mm=options.thin_mm, mirror=options.mirror)
-    spread = open_hands(bank, hands)
+    # One BLAS thread, as in the units: a product split otherwise may differ in its last bit.
+    with threadpool_limits(limits=1, user_api="blas"):
+        learned = learn_poses(options.learn_from, hands) if options.learn_from else None
+        bank = load_bank(folders, hands, thin_mm=options.thin_mm, mirror=options.mirror)
+        spread = open_hands(bank, hands)
     draw = plan_draw(
         bank,
         options.count,
