@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,21 @@ import numpy as np
 from twohand500k.cli import options
 from twohand500k.cores import available_cores
 from twohand500k.hand import HandPair, load_hands
+from twohand500k.ik import build_takes
 from twohand500k.pipeline import RunSummary
 from twohand500k.report import SKIN, Camera, contact_sheet, render_meshes, save_png
 from twohand500k.shards import Dataset, Samples
+from twohand500k.sources import synthetic_takes
 from twohand500k.splice import SpliceOptions, SplicePlan, plan_splice, splice_pairs
+
+# Hands of the bank that is drawn where nobody has one.
+_DRAWN_HANDS = 10_000
 
 
 @click.command()
-@click.option("--bank", "banks", type=click.Path(path_type=Path), multiple=True, required=True,
-              help="A dataset whose hands are drawn from. May be repeated.")  # fmt: skip
+@click.option("--bank", "banks", type=click.Path(path_type=Path), multiple=True,
+              help="A dataset whose hands are drawn from. May be repeated.  "
+              "[default: synthetic hands, drawn into OUT-bank]")  # fmt: skip
 @click.option("--count", type=click.IntRange(min=1), required=True, help="Pairs to make.")
 @options.out_dir
 @click.option("--share", "shares", multiple=True, metavar="SOURCE[:right|left]=WEIGHT",
@@ -74,7 +81,12 @@ def splice(**given: Any) -> None:
         if not quiet:
             click.echo(line, err=True)
 
-    plan = plan_splice(given["banks"], hands, chosen, given["seed"], log)
+    banks = given["banks"]
+    if not banks:
+        if given["dry_run"]:
+            raise click.UsageError("--dry-run writes nothing, so it needs a --bank that is there")
+        banks = (_drawn_bank(hands, given, log),)
+    plan = plan_splice(banks, hands, chosen, given["seed"], log)
     if given["dry_run"]:
         _say_plan(plan, chosen, given["as_json"])
         return
@@ -92,6 +104,22 @@ def splice(**given: Any) -> None:
         click.echo(json.dumps(_as_json(summary), indent=1, allow_nan=False))
     else:
         click.echo(_table(summary))
+
+
+def _drawn_bank(hands: HandPair, given: dict[str, Any], log: Callable[[str], None]) -> Path:
+    """A pose bank out of nothing: what `build --source synthetic --count 10000` makes."""
+    folder: Path = given["out"].with_name(f"{given['out'].name}-bank")
+    log(f"no --bank: {_DRAWN_HANDS:,} synthetic hands are drawn into {folder}")
+    build_takes(
+        synthetic_takes(_DRAWN_HANDS, given["seed"], hands),
+        hands,
+        folder,
+        declared={"source": "synthetic", "count": _DRAWN_HANDS, "splits": [], "subset": None},
+        seed=given["seed"],
+        workers=given["workers"] or available_cores(),
+        progress=not given["quiet"],
+    )
+    return folder
 
 
 def _say_plan(plan: SplicePlan, chosen: SpliceOptions, as_json: bool) -> None:

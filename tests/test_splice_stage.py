@@ -1,5 +1,6 @@
 """Placement and the stage: what touches, what is recorded, the same bytes however it is run."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -358,3 +359,17 @@ def test_a_cached_search_knows_every_file_it_is_compiled_from() -> None:
 
 if __name__ == "__main__":
     splice([Path(sys.argv[1]), Path(sys.argv[2])], Path(sys.argv[3]))
+
+
+def test_without_a_bank_hands_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("twohand500k.cli.splice")
+    monkeypatch.setattr(module, "_DRAWN_HANDS", 300)
+    out = tmp_path / "pairs"
+    ask = ["splice", "--count", "20", "--out", str(out), "--workers", "1", "-q"]
+    ran = CliRunner().invoke(twohand, ask)
+    assert ran.exit_code == 0, ran.output
+    drawn = Dataset(tmp_path / "pairs-bank")
+    assert len(drawn) == 300 and set(drawn.array("source")) == {"synthetic"}
+    pairs = Dataset(out)
+    assert set(pairs.array("bank_id").ravel()) <= set(drawn.array("sample_id"))
+    assert CliRunner().invoke(twohand, [*ask, "--dry-run"]).exit_code == 2

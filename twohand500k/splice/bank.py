@@ -198,8 +198,8 @@ def _refuse_repeats(columns: Mapping[str, Array], where: str) -> None:
         ids, times = np.unique(columns["sample_id"][columns["side"] == side], return_counts=True)
         if (times > 1).any():
             raise DataError(
-                f"the sample {str(ids[times > 1][0])!r} occurs twice in {where}: one dataset is given "
-                "twice, or two share their sample ids; leave one out"
+                f"the sample {str(ids[times > 1][0])!r} occurs twice in {where}: one dataset is "
+                "given twice, or two share their sample ids; leave one out"
             )
 
 
