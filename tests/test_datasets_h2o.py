@@ -168,11 +168,43 @@ def test_built_on_mano_the_joints_are_the_datasets_own(tmp_path, hands):
     kept = built.samples
     assert kept.frame.tolist() == [0, 1, 2] and (kept.split == "val").all()
     assert kept.present.tolist() == [[True, True], [True, False], [False, True]]
-    gap = built.gap(hands.joints, tips="manopth-right")
-    assert np.nanmax(gap[:, 0]) < 1e-6
-    # The left hand was made on MANO_LEFT as shipped, crooked: the house's has no such hand.
-    assert np.nanmean(gap[:, 1]) < 0.1e-3 and np.nanmax(gap[:, 1]) < 0.5e-3
+    assert np.nanmax(built.gap(hands.joints, tips="manopth-right")[:, 0]) < 1e-6
     assert [reject["sample_id"] for reject in built.rejects] == ["h2o/subject3/o1/0/000004"]
+
+
+def test_left_hands_made_on_the_model_as_shipped_come_back_crooked(tmp_path):
+    """Ten people of fifteen frames. The mirrored model has no such hand: something is left.
+
+    It falls short of the 0.1 mm that is wanted of a kept annotation: over ten shapes the mean is
+    about that, of some shapes 0.2 to 0.3 mm, and single joints are a millimetre off.
+    """
+    people, each = 10, 15
+    hands = random_hands(people * each, seed=7, tips="manopth-right", one_shape=False)
+    hands = replace(hands, betas=np.repeat(hands.betas[::each], each, axis=0))
+    hands = on_left_model(hands, "as shipped")
+    for k in range(people):
+        rows = slice(each * k, each * (k + 1))
+        some = replace(
+            hands, pose=hands.pose[rows], betas=hands.betas[rows], transl=hands.transl[rows]
+        )
+        fixture.write(tmp_path / "set", f"subject1/h1/{k}", some, first=each * k)
+    built = build("h2o", tmp_path / "set", tmp_path, mano=True)
+    assert built.told.count("left shape directions as shipped, 0.00 mm") == people
+    assert len(built.samples.frame) == people * each and not built.rejects
+    gap = built.gap(hands.joints, tips="manopth-right")
+    assert gap[:, 0].max() < 1e-6
+    by_shape = gap[:, 1].reshape(people, -1).mean(axis=1)
+    assert 0.05e-3 < gap[:, 1].mean() < 0.15e-3
+    assert by_shape.max() < 0.35e-3 and gap[:, 1].max() < 1.5e-3
+
+
+def test_left_hands_made_on_the_mirrored_model_are_found_out(tmp_path):
+    """Should the set have been made with the fix after all, its joints say so."""
+    hands = random_hands(N, seed=7, tips="manopth-right")
+    fixture.write(tmp_path / "set", "subject1/h1/0", hands)
+    built = build("h2o", tmp_path / "set", tmp_path, mano=True)
+    assert "left shape directions mirrored, 0.00 mm" in built.told
+    assert built.gap(hands.joints, tips="manopth-right").max() < 1e-6
 
 
 def test_joints_measured_apart_are_a_check_and_no_more(tmp_path, hands):
