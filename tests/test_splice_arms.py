@@ -221,6 +221,19 @@ def test_another_arms_toml_than_the_tables_is_refused(monkeypatch):
         TwoArms.table()
 
 
+def test_ease_orders_holds_as_people_do():
+    """A prayer is easier than palm in palm with the fingers opposite; what no arm does is not."""
+    table = TwoArms.table()
+
+    def ease(R, t):
+        return np.mean([arms.one_comfort(table.comfort, a, b) for a, b in zip(R, t, strict=True)])
+
+    prayer, tight = NATURAL["prayer"], (_left((1, 0, 0), (0, 1, 0)), (-0.12, -0.04, 0.0))
+    assert ease(*_about(*prayer)) > 0.8 > 0.3 > ease(*_about(*tight))
+    assert max(ease(*_about(*hold)) for hold in IMPOSSIBLE.values()) < 0.1
+    assert (table.comfort > 7)[~table.cells].mean() < 0.01, "ease lies within reach"
+
+
 def test_unknown_poses_are_not_reachable_and_wrong_shapes_are_named():
     R, t = np.stack([np.diag([-1.0, -1.0, 1.0])] * 3), np.full((3, 3), -0.05)
     R[0, 0, 0], t[1, 2] = np.nan, np.nan

@@ -571,33 +571,39 @@ def apply_step(step, pivot, R, t):
 
 
 @inner
+def _middles(ends):
+    """Middle and half length (20, 4) of every bone: what tells most pairs of bones apart."""
+    middle = np.empty((20, 4))
+    for bone in range(20):
+        half = 0.0
+        for r in range(3):
+            middle[bone, r] = 0.5 * (ends[bone, 0, r] + ends[bone, 1, r])
+            half += (ends[bone, 1, r] - middle[bone, r]) ** 2
+        middle[bone, 3] = np.sqrt(half)
+    return middle
+
+
+@inner
+def _surely_apart(a, b, distance):
+    """Whether two bones, rows of `_middles`, lie at least so far apart; False: they may not."""
+    reach = distance + a[3] + b[3]
+    dx, dy, dz = a[0] - b[0], a[1] - b[1], a[2] - b[2]
+    return dx * dx + dy * dy + dz * dz >= reach * reach
+
+
+@inner
 def hopeless(ends_a, radius_a, ends_b, radius_b, too_deep, core):
     """Whether two hands overlap beyond what small steps can put right.
 
     Two capsules overlap by more than too_deep, or two bones come nearer than `core` of the sum of
     their radii: one finger runs through another, and there is no telling which way out.
     """
-    middle = np.empty((20, 4))
-    for j in range(20):
-        half = 0.0
-        for r in range(3):
-            middle[j, r] = 0.5 * (ends_b[j, 0, r] + ends_b[j, 1, r])
-            half += (ends_b[j, 1, r] - middle[j, r]) ** 2
-        middle[j, 3] = np.sqrt(half)
+    middle_a, middle_b = _middles(ends_a), _middles(ends_b)
     for i in range(20):
-        x = 0.5 * (ends_a[i, 0, 0] + ends_a[i, 1, 0])
-        y = 0.5 * (ends_a[i, 0, 1] + ends_a[i, 1, 1])
-        z = 0.5 * (ends_a[i, 0, 2] + ends_a[i, 1, 2])
-        half = np.sqrt(
-            (ends_a[i, 1, 0] - x) ** 2 + (ends_a[i, 1, 1] - y) ** 2 + (ends_a[i, 1, 2] - z) ** 2
-        )
         for j in range(20):
             both = radius_a[i] + radius_b[j]
             least = max(core * both, both - too_deep)
-            # The middles tell most pairs apart.
-            reach = least + half + middle[j, 3]
-            dx, dy, dz = x - middle[j, 0], y - middle[j, 1], z - middle[j, 2]
-            if dx * dx + dy * dy + dz * dz >= reach * reach:
+            if _surely_apart(middle_a[i], middle_b[j], least):
                 continue
             d = one_segment_distance(ends_a[i, 0], ends_a[i, 1], ends_b[j, 0], ends_b[j, 1])
             if d < least:
@@ -608,14 +614,69 @@ def hopeless(ends_a, radius_a, ends_b, radius_b, too_deep, core):
 @inner
 def capsule_overlap(ends_a, radius_a, ends_b, radius_b, enough):
     """Sum of squares of the overlaps of two hands' bone capsules, m2; given up above `enough`."""
+    middle_a, middle_b = _middles(ends_a), _middles(ends_b)
     total = 0.0
     for i in range(20):
         for j in range(20):
+            both = radius_a[i] + radius_b[j]
+            if _surely_apart(middle_a[i], middle_b[j], both):
+                continue
             d = one_segment_distance(ends_a[i, 0], ends_a[i, 1], ends_b[j, 0], ends_b[j, 1])
-            total += max(radius_a[i] + radius_b[j] - d, 0.0) ** 2
+            total += max(both - d, 0.0) ** 2
         if total > enough:
             return total
     return total
+
+
+# Bones whose skins come this near count as close, m.
+_CLOSE_M = 0.02
+
+
+@inner
+def capsule_closeness(ends_a, radius_a, ends_b, radius_b):
+    """How much of two hands lies near each other: over pairs of bones, near skins times girth.
+
+    Full where two capsules touch or overlap, nothing at a gap of _CLOSE_M; m.
+    """
+    middle_a, middle_b = _middles(ends_a), _middles(ends_b)
+    total = 0.0
+    for i in range(20):
+        for j in range(20):
+            both = radius_a[i] + radius_b[j]
+            if _surely_apart(middle_a[i], middle_b[j], both + _CLOSE_M):
+                continue
+            d = one_segment_distance(ends_a[i, 0], ends_a[i, 1], ends_b[j, 0], ends_b[j, 1])
+            total += both * min(max(1.0 - (d - both) / _CLOSE_M, 0.0), 1.0)
+    return total
+
+
+# A region is free if from this share of its places a stick along the normal, between these heights
+# above the skin, keeps this much clear of the hand's own bones (beyond their radii).
+_FREE_SHARE, _STICK_M, _ROOM_M = 0.4, (0.010, 0.030), 0.003
+_PROBES = 8
+
+
+@inner
+def exposed(tables, skin, normals, ends, radius, region):
+    """Whether another hand can come at a region: not a palm in its own fist."""
+    first, last = tables.region_vertices.start[region], tables.region_vertices.start[region + 1]
+    stride = max((last - first) // _PROBES, 1)
+    low, high = np.empty(3), np.empty(3)
+    free, asked = 0, 0
+    for at in range(first, last, stride):
+        v = tables.region_vertices.item[at]
+        for r in range(3):
+            low[r] = skin[v, r] + _STICK_M[0] * normals[v, r]
+            high[r] = skin[v, r] + _STICK_M[1] * normals[v, r]
+        clear = True
+        for bone in range(20):
+            d = one_segment_distance(low, high, ends[bone, 0], ends[bone, 1])
+            if d < radius[bone] + _ROOM_M:
+                clear = False
+                break
+        asked += 1
+        free += clear
+    return free >= _FREE_SHARE * asked
 
 
 @inner

@@ -7,6 +7,7 @@ out: one placement a slot. A slot's loop, cheapest test first:
       pair of hands: the next one this slot owns
         proposal: a point on each region, normals opposed with a tilt, spin and standoff drawn
           two arms can hold it · bone capsules · no forearm through the other hand
+          lifelike: with ease, by chance · of two that got so far the closest
             a few Gauss-Newton steps of the whole left hand out of the overlap
               exact skin distances: accepted or not
 
@@ -30,8 +31,10 @@ from twohand500k.splice import _kernels, arms, draw
 from twohand500k.splice._kernels import (
     apply_step,
     bone_capsules,
+    capsule_closeness,
     capsule_overlap,
     copy_rows,
+    exposed,
     hopeless,
     inner,
     nearest_vertices,
@@ -44,7 +47,7 @@ from twohand500k.splice._kernels import (
     skin_distance,
     vertex_normals,
 )
-from twohand500k.splice.arms import one_reachable
+from twohand500k.splice.arms import one_comfort, one_reachable
 from twohand500k.splice.draw import is_reserved, mix, nth_pair
 from twohand500k.splice.tables import HandTables
 
@@ -69,6 +72,9 @@ _LEARNED_TURN, _LEARNED_MOVE_M = np.radians(5.0), 0.004
 
 # How long a slot tries: contacts, pairs a contact, proposals a pair, of those taken to the skin.
 CONTACTS, PAIRS, PROPOSALS, SKINS = 40, 10, 96, 3
+# Lifelike placement: proposals a pair, as many refused for ease; of so many that the capsules allow
+# the closest is taken to the skin; what no arm at ease does is kept this often.
+_EASY_PROPOSALS, _CLOSEST_OF, _LEAST_EASE = 384, 2, 0.02
 # Interlocked fingers: so many proposals, so many moves of the best, the first of them this large.
 _LOCKED_PROPOSALS, _LOCKED_MOVES = 24, 60
 _LOCKED_TURN, _LOCKED_MOVE_M, _MIDDLE_KNUCKLE = np.radians(8.0), 0.006, 9
@@ -91,6 +97,7 @@ _FOREARM_M, _FOREARM_RADIUS_M = (0.04, 0.20), 0.018
 COUNTERS = (
     "proposals",
     "refused: arms cannot reach",
+    "refused: arms not at ease",
     "refused: bones overlap too deep",
     "refused: forearm through the other hand",
     "skins compared",
@@ -98,12 +105,14 @@ COUNTERS = (
     "refused: too much overlap",
     "refused: arms cannot reach after the steps",
     "refused: fingers do not alternate",
+    "refused: own fingers in front of the region",
     "pairs tried",
     "contacts drawn",
     "interlocked given up",
 )
-(_PROPOSED, _ARMS, _CAPSULES, _FOREARM, _SKINS, _NO_TOUCH, _OVERLAP, _ARMS_AFTER, _NOT_ALTERNATE,
- _PAIRS_TRIED, _CONTACTS_DRAWN, _GIVEN_UP) = range(len(COUNTERS))  # fmt: skip
+(_PROPOSED, _ARMS, _UNEASY, _CAPSULES, _FOREARM, _SKINS, _NO_TOUCH, _OVERLAP, _ARMS_AFTER,
+ _NOT_ALTERNATE, _COVERED, _PAIRS_TRIED, _CONTACTS_DRAWN,
+ _GIVEN_UP) = range(len(COUNTERS))  # fmt: skip
 
 
 class Slots(NamedTuple):
@@ -298,9 +307,13 @@ def _point_on(tables, skin, normals, region, key, counter, point, normal):
     """A point of a region's skin, as likely everywhere by area at rest, and its normal."""
     first, last = tables.region_faces.start[region], tables.region_faces.start[region + 1]
     goal = _draw(key, counter) * tables.region_face_area[last - 1]
-    at = first
-    while at < last - 1 and tables.region_face_area[at] < goal:
-        at += 1
+    at, end = first, last - 1
+    while at < end:  # the first face at which the running sum of areas reaches the goal
+        middle = (at + end) // 2
+        if tables.region_face_area[middle] < goal:
+            at = middle + 1
+        else:
+            end = middle
     u, v = _draw(key, counter), _draw(key, counter)
     if u + v > 1.0:
         u, v = 1.0 - u, 1.0 - v
@@ -668,17 +681,19 @@ def _at_share(running, share):
 
 @inner
 def _search(
-    slots, blocks, hands, weights, learned, arms, tables_a, tables_b, cache_a, cache_b, bench, out,
-    counters,
+    slots, blocks, hands, weights, learned, arms, comfort, tables_a, tables_b, cache_a, cache_b,
+    bench, out, counters,
 ):  # fmt: skip
     """Place every slot's pair; `out` is a `Placed`, counters (len(COUNTERS),) are added to.
 
     arms: `TwoArms.cells`. weights (900,): running sums of the weights of region pairs, right region
-    first, up to 1; empty if fingers are only ever to interlock.
+    first, up to 1; empty if fingers are only ever to interlock. comfort: `TwoArms.comfort` where
+    placements by contact are to be lifelike, else empty.
     """
     R, t, counter = np.empty((3, 3)), np.empty(3), np.zeros(1, dtype=np.uint64)
     meant, touched = np.empty(2, dtype=np.int64), np.empty(2, dtype=np.int64)
     placed_joints = np.empty((21, 3))
+    R_best, t_best, drawn_best = np.empty((3, 3)), np.empty(3), np.empty(2)
     for n in range(len(slots.key)):
         key, block = slots.key[n], slots.block[n]
         counter[0] = 0
@@ -708,6 +723,7 @@ def _search(
             elif not interlocked:
                 pick = _at_share(weights, _draw(key, counter))
                 meant[0], meant[1] = pick // _N_REGIONS, pick % _N_REGIONS
+            lifelike = len(comfort) > 0 and number < 0 and not interlocked
             for _ in range(PAIRS):
                 if out.ok[n]:
                     break
@@ -723,8 +739,17 @@ def _search(
                 counters[_PAIRS_TRIED] += 1
                 at_a = _fetch(cache_a, tables_a, hands.pose[RIGHT], hands.betas[RIGHT], right)
                 at_b = _fetch(cache_b, tables_b, hands.pose[LEFT], hands.betas[LEFT], left)
+                if lifelike and not (
+                    exposed(tables_a, cache_a.skin[at_a], cache_a.normals[at_a],
+                            cache_a.ends[at_a], cache_a.radius[at_a], meant[0])
+                    and exposed(tables_b, cache_b.skin[at_b], cache_b.normals[at_b],
+                                cache_b.ends[at_b], cache_b.radius[at_b], meant[1])
+                ):  # fmt: skip
+                    counters[_COVERED] += 1
+                    continue
                 loaded, skins = False, 0
-                for _ in range(PROPOSALS):
+                candidates, closest = 0, -1.0
+                for _ in range(_EASY_PROPOSALS if lifelike else PROPOSALS):
                     if out.ok[n] or skins == SKINS:
                         break
                     counters[_PROPOSED] += 1
@@ -747,6 +772,11 @@ def _search(
                     if not one_reachable(arms, R, t):
                         counters[_ARMS] += 1
                         continue
+                    if lifelike and _draw(key, counter) > max(
+                        one_comfort(comfort, R, t), _LEAST_EASE
+                    ):
+                        counters[_UNEASY] += 1
+                        continue
                     _place_ends(cache_b.ends[at_b], R, t, bench.ends_b)
                     if hopeless(
                         cache_a.ends[at_a],
@@ -765,6 +795,23 @@ def _search(
                         if interlocked:
                             break
                         continue
+                    if lifelike:
+                        close = capsule_closeness(
+                            cache_a.ends[at_a], cache_a.radius[at_a], bench.ends_b,
+                            cache_b.radius[at_b],
+                        )  # fmt: skip
+                        if close > closest:
+                            closest = close
+                            copy_rows(R, R_best)
+                            t_best[:] = t
+                            drawn_best[0], drawn_best[1] = spin, standoff
+                        candidates += 1
+                        if candidates < _CLOSEST_OF:
+                            continue
+                        copy_rows(R_best, R)
+                        t[:] = t_best
+                        spin, standoff = drawn_best[0], drawn_best[1]
+                        candidates, closest = 0, -1.0
                     if not loaded:
                         copy_rows(cache_a.skin[at_a], bench.skin_a)
                         copy_rows(cache_a.normals[at_a], bench.normals_a)

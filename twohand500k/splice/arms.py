@@ -4,7 +4,8 @@ Comes in: `physics_assets/arms.toml`, a body's lengths and its joints' ranges. G
 one bit for every cell of (rotation of the left wrist's frame in the right one's) x (direction from
 the right wrist to the left one, seen from halfway between the two frames, so that a mirrored person
 can do what a person can). The bit says whether enough ways were found to hold two hands so in front
-of the body.
+of the body. A second table counts the ways of arms at ease (upper arm, forearm and wrist in the
+middle of their ranges): how comfortable a pose is.
 
 The ways are drawn: two wrists in front of the body, each elbow anywhere on its circle, forearm and
 wrist turned anywhere in their ranges. Dropped are elbows and forearms in the trunk, arms through
@@ -16,7 +17,7 @@ towards +x, its fingers towards -x, its back +y, its thumb +z; the left one is m
 Body frame: x to the body's right, y up, -z ahead, origin between the shoulders; metres.
 
 A cell is about 22 degrees wide both ways, so what is 20 degrees beyond the possible may pass. The
-table asks nothing about how far apart the wrists are. It is shipped, and made anew (minutes) by
+tables ask nothing about how far apart the wrists are. They are shipped, and made anew (minutes) by
 `python -c "from twohand500k.splice.arms import write_table; write_table()"`.
 """
 
@@ -46,6 +47,8 @@ _CELLS = (4 * _ROTATION**3, 6 * _DIRECTION**2)
 # of every range at once. More would refuse palm in palm with the fingers pointing opposite ways.
 _SHARE = 0.2
 _SAMPLES = 2_000_000
+# Comfort is kept in so many steps; full comfort is this many even shares of the ways drawn at ease.
+_STEPS, _EASE = 15, 2.0
 _FILE = "arms_table.json"
 
 
@@ -63,6 +66,7 @@ class _Body(NamedTuple):
     shoulder: Array  # turn of the upper arm about itself
     horizontal: Array
     extension: float
+    elevation: float
     rotation: Array  # of the forearm
     flexion: Array
     abduction: Array
@@ -76,9 +80,12 @@ class TwoArms:
     """Which relative poses of two wrists two arms can hold.
 
     cells (2048, 96) bool: rotation x direction. `one_reachable` looks them up in compiled code.
+    comfort (2048, 96) uint8, 0 to 15: how many of the ways of arms at ease lead there; see
+    `one_comfort`.
     """
 
     cells: np.ndarray
+    comfort: np.ndarray
 
     @staticmethod
     def table(seed: int | None = None, samples: int = _SAMPLES) -> "TwoArms":
@@ -86,11 +93,10 @@ class TwoArms:
         if seed is None:
             return _shipped()
         rng = np.random.default_rng(seed)
-        count = np.zeros(_CELLS, dtype=np.int32)
-        body, left = _body(), samples
-        while left > 0:
-            left -= _draw_ways(body, rng.uniform(size=(65536, 14)), left, count)
-        return TwoArms(count >= _SHARE * 2 * samples / count.size)
+        free = _ways(_body(), rng, samples)
+        eased = _ways(_at_ease(_body()), rng, samples)
+        comfort = np.minimum(np.rint(_STEPS * eased / _EASE), _STEPS).astype(np.uint8)
+        return TwoArms(free >= _SHARE, comfort)
 
     def reachable(self, R_right_left: ArrayLike, t_right_left: ArrayLike) -> np.ndarray:
         """Whether two arms can hold the hands so, (N,) bool.
@@ -112,6 +118,14 @@ def one_reachable(cells: np.ndarray, R: Array, t: Array) -> bool:
     if not np.isfinite(q.sum() + middle.sum()):
         return False
     return cells[_rotation_cell(q), _direction_cell(middle)]
+
+
+@njit(cache=True, error_model="numpy")
+def one_comfort(comfort: np.ndarray, R: Array, t: Array) -> float:
+    """How comfortably two arms hold one pose, 0 to 1; R (3, 3) and t (3,), finite."""
+    q, middle = np.empty(4), np.empty(3)
+    _middle_frame(R, t, q, middle)
+    return comfort[_rotation_cell(q), _direction_cell(middle)] / _STEPS
 
 
 @njit(cache=True, error_model="numpy")
@@ -305,7 +319,7 @@ def _shoulder(body: _Body, upper: Array, fore: Array) -> bool:
     # Turned the shortest way with the upper arm, what pointed ahead points here (Rodrigues about
     # the horizontal axis) and what pointed to the left here.
     scale = 1.0 - upper[1]
-    if scale < 1e-6:
+    if scale < 1e-6 or np.arccos(-upper[1]) > body.elevation:
         return False
     ahead, left = np.empty(3), np.empty(3)
     ahead[0] = left[2] = upper[0] * upper[2] / scale
@@ -389,6 +403,7 @@ def _body() -> _Body:
         shoulder=np.radians(table["shoulder"]["rotation"]),
         horizontal=np.radians(table["shoulder"]["horizontal"]),
         extension=np.radians(table["shoulder"]["extension"]),
+        elevation=np.radians(table["shoulder"]["elevation"]),
         rotation=np.radians(table["forearm"]["rotation"]),
         flexion=np.radians(table["wrist"]["flexion"]),
         abduction=np.radians(table["wrist"]["abduction"]),
@@ -396,6 +411,29 @@ def _body() -> _Body:
         thick_forearm=flesh["forearm"],
         thick_hand=flesh["hand"],
     )
+
+
+def _at_ease(body: _Body) -> _Body:
+    """The same body with its ranges cut to what people keep to without effort."""
+    ease = tomllib.loads(_asset("arms.toml"))["ease"]
+    middle = body.middle.copy()
+    middle[1] = ease["up"]
+    return body._replace(
+        middle=middle,
+        elevation=np.radians(ease["elevation"]),
+        rotation=ease["forearm"] * body.rotation,
+        flexion=ease["wrist"] * body.flexion,
+        abduction=ease["wrist"] * body.abduction,
+    )
+
+
+def _ways(body: _Body, rng: np.random.Generator, samples: int) -> np.ndarray:
+    """How often so many possible drawn poses came to each cell, in even shares."""
+    count = np.zeros(_CELLS, dtype=np.int32)
+    left = samples
+    while left > 0:
+        left -= _draw_ways(body, rng.uniform(size=(65536, 14)), left, count)
+    return count / (2 * samples / count.size)
 
 
 @cache
@@ -407,8 +445,12 @@ def _shipped() -> TwoArms:
             f"{_FILE} was not made from this arms.toml: "
             "twohand500k.splice.arms.write_table() makes it anew"
         )
-    bits = np.frombuffer(zlib.decompress(base64.b64decode(record["cells"])), dtype=np.uint8)
-    return TwoArms(np.unpackbits(bits, count=_CELLS[0] * _CELLS[1]).reshape(_CELLS).astype(bool))
+    bits, comfort = (
+        np.frombuffer(zlib.decompress(base64.b64decode(record[name])), dtype=np.uint8)
+        for name in ("cells", "comfort")
+    )
+    cells = np.unpackbits(bits, count=_CELLS[0] * _CELLS[1]).reshape(_CELLS).astype(bool)
+    return TwoArms(cells, comfort.reshape(_CELLS))
 
 
 def _checksum() -> int:
@@ -416,8 +458,16 @@ def _checksum() -> int:
 
 
 def _write(path: Path, arms: TwoArms, seed: int, samples: int) -> None:
-    cells = base64.b64encode(zlib.compress(np.packbits(arms.cells).tobytes(), 9)).decode()
-    record = {"seed": seed, "samples": samples, "checksum": _checksum(), "cells": cells}
+    def packed(bits: np.ndarray) -> str:
+        return base64.b64encode(zlib.compress(bits.tobytes(), 9)).decode()
+
+    record = {
+        "seed": seed,
+        "samples": samples,
+        "checksum": _checksum(),
+        "cells": packed(np.packbits(arms.cells)),
+        "comfort": packed(arms.comfort),
+    }
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
 
 

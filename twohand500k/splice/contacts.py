@@ -5,6 +5,7 @@ weight per (region of the right hand, region of the left hand), and one for inte
 which are a mode of their own. The file, with every name of `hand.contact_regions.REGIONS`:
 
     interlocked = 4                          # weight of the mode; left out: 0
+    lifelike = true                          # placed as people hold their hands; left out: false
     [groups]                                 # a name for several regions
     tips = ["index tip", "middle tip"]
     [[contact]]
@@ -13,7 +14,9 @@ which are a mode of their own. The file, with every name of `hand.contact_region
     each = false                             # true: the weight is of every single pair
 
 A contact counts both ways round, its weight shared: right tips on the left palm as often as left
-tips on the right palm.
+tips on the right palm. Lifelike placement prefers what arms hold at ease and hands that are close,
+and leaves out regions that a hand's own fingers cover; without it every placement that passes is as
+good as another.
 """
 
 import hashlib
@@ -39,12 +42,14 @@ _INDEX = {name: k for k, name in enumerate(REGIONS)}
 class ContactWeights:
     """pair (30, 30) by right and left region, interlocked: shares that sum to 1 together.
 
+    lifelike: of the placements that pass, likely ones are preferred.
     name: "natural", "uniform", or the file's sha256: what a run is recorded and compared with.
     """
 
     name: str
     pair: Array
     interlocked: float
+    lifelike: bool
 
 
 def load_contacts(which: str) -> ContactWeights:
@@ -72,7 +77,7 @@ def _parse(text: str, where: str, name: str) -> ContactWeights:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{where} is not TOML: {error}") from error
-    known = {"interlocked", "groups", "contact", "title"}
+    known = {"interlocked", "lifelike", "groups", "contact", "title"}
     if unknown := sorted(set(table) - known):
         raise DataError(f"{where}: unknown key {unknown[0]!r}; keys are {', '.join(sorted(known))}")
     groups = _groups(table.get("groups", {}), where)
@@ -83,10 +88,13 @@ def _parse(text: str, where: str, name: str) -> ContactWeights:
     for number, contact in enumerate(contacts, start=1):
         _add(pair, contact, groups, f"{where}: contact {number}")
     interlocked = _weight(table.get("interlocked", 0), f"{where}: interlocked")
+    lifelike = table.get("lifelike", False)
+    if not isinstance(lifelike, bool):
+        raise DataError(f"{where}: lifelike must be true or false, not {lifelike!r}")
     total = pair.sum() + interlocked
     if total <= 0:
         raise DataError(f"{where}: no contact has a weight above 0")
-    return ContactWeights(name, pair / total, interlocked / total)
+    return ContactWeights(name, pair / total, interlocked / total, lifelike)
 
 
 def _groups(table: Any, where: str) -> dict[str, list[int]]:

@@ -101,6 +101,7 @@ def plan_splice(
         contact_share=np.cumsum(pair / total) if total > 0 else np.empty(0),
         learned=poses,
         learned_of_block=of_block,
+        lifelike=contacts.lifelike,
         stem=f"{SOURCE}-{_run_name(bank, contacts, learned, options, seed)}",
         seed=seed,
     )

@@ -53,7 +53,8 @@ class SpliceStage:
 
     contact_share (900,): running sums of the weights of region pairs. learned: relative poses and
     learned_of_block (blocks, 2) which of them each block draws from; empty arrays where contacts
-    are drawn. stem: what every sample id begins with.
+    are drawn. lifelike: contacts are placed as people hold their hands. stem: what every sample id
+    begins with.
     """
 
     hands: HandPair
@@ -63,6 +64,7 @@ class SpliceStage:
     contact_share: Array
     learned: Learned
     learned_of_block: Array
+    lifelike: bool
     stem: str
     seed: int
 
@@ -110,7 +112,8 @@ class SpliceStage:
             Hands(self.bank.pose, self.bank.betas, self.open_hands, bool(draw.interlocked.any())),
             self.contact_share,
             self.learned,
-            tools.arms,
+            tools.arms.cells,
+            tools.arms.comfort if self.lifelike else tools.arms.comfort[:0],
             tools.right,
             tools.left,
             tools.cache_right,
@@ -187,7 +190,7 @@ class _Tools:
     cache_right: Cache
     cache_left: Cache
     bench: "_search.Bench"
-    arms: Array
+    arms: TwoArms
 
 
 _made: list[_Tools] = []
@@ -210,7 +213,7 @@ def _tools(stage: SpliceStage) -> _Tools:
                 Cache.empty(H, V, _CACHED_SKINS),
                 Cache.empty(H, V, _CACHED_SKINS),
                 _search.bench(right, left),
-                TwoArms.table().cells,
+                TwoArms.table(),
             )
         ]
     return _made[0]
