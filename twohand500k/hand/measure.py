@@ -1,6 +1,7 @@
 """A hand measured as one would measure a person's: bones, length, breadth, thickness, volume.
 
 Comes in: a `HandModel` and betas. Goes out: millimetres and cubic centimetres of its flat pose.
+`pair_displacement` measures two hands against themselves: how far a pair has changed.
 """
 
 from dataclasses import dataclass
@@ -51,6 +52,28 @@ def measure(model: HandModel, betas: ArrayLike | None = None) -> Measures:
         thickness_mm=float(np.ptp(section @ palm_normal) * 1e3),
         volume_cm3=float(volume_cm3(skin, model.closed_faces)),
     )
+
+
+def pair_displacement(joints_before: ArrayLike, joints_after: ArrayLike) -> float:
+    """How far the joints of a pair moved on average (m), the pair's common rigid motion removed.
+
+    joints_before, joints_after (2, 21, 3) m, in any two frames. The motion removed is the rotation
+    and translation of all 42 joints together that brings the sum of their squared distances to its
+    least (Kabsch, Acta Cryst. A32, 1976); a reflection is none. Each hand's own motion against the
+    other counts. NaN if a joint is NaN. Raises ValueError for other shapes.
+    """
+    before = np.asarray(joints_before, dtype=np.float64)
+    after = np.asarray(joints_after, dtype=np.float64)
+    if before.shape != (2, 21, 3) or after.shape != (2, 21, 3):
+        raise ValueError(f"joints of a pair are (2, 21, 3), not {before.shape} and {after.shape}")
+    if not (np.isfinite(before).all() and np.isfinite(after).all()):
+        return float("nan")
+    before, after = before.reshape(-1, 3), after.reshape(-1, 3)
+    before, after = before - before.mean(axis=0), after - after.mean(axis=0)
+    U, _, Vt = np.linalg.svd(after.T @ before)
+    handed = np.array([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))])
+    R_before_after = (Vt.T * handed) @ U.T
+    return float(np.linalg.norm(after @ R_before_after.T - before, axis=1).mean())
 
 
 def _section(model: HandModel, skin: Array, point: Array, normal: Array) -> Array:
