@@ -21,6 +21,10 @@ def test_a_common_rigid_motion_is_no_displacement(joints, angle):
     assert pair_displacement(joints, joints @ R.T + rng.normal(size=3)) < 1e-12
 
 
+def test_joints_that_stayed_moved_by_exactly_nothing(joints):
+    assert pair_displacement(joints, joints.copy()) == 0.0
+
+
 def test_one_hand_against_the_other_counts_the_same_from_either_side(joints):
     """Pulled apart by 6 mm, half is each hand's: 3 mm a joint, but for the turn that pays."""
     apart = joints.copy()

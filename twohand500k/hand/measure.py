@@ -60,7 +60,7 @@ def pair_displacement(joints_before: ArrayLike, joints_after: ArrayLike) -> floa
     joints_before, joints_after (2, 21, 3) m, in any two frames. The motion removed is the rotation
     and translation of all 42 joints together that brings the sum of their squared distances to its
     least (Kabsch, Acta Cryst. A32, 1976); a reflection is none. Each hand's own motion against the
-    other counts. NaN if a joint is NaN. Raises ValueError for other shapes.
+    other counts. Exactly 0 for the same joints, NaN if a joint is NaN. Raises ValueError for other shapes.
     """
     before = np.asarray(joints_before, dtype=np.float64)
     after = np.asarray(joints_after, dtype=np.float64)
@@ -68,6 +68,8 @@ def pair_displacement(joints_before: ArrayLike, joints_after: ArrayLike) -> floa
         raise ValueError(f"joints of a pair are (2, 21, 3), not {before.shape} and {after.shape}")
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
         return float("nan")
+    if np.array_equal(before, after):
+        return 0.0
     before, after = before.reshape(-1, 3), after.reshape(-1, 3)
     before, after = before - before.mean(axis=0), after - after.mean(axis=0)
     U, _, Vt = np.linalg.svd(after.T @ before)
