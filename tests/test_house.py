@@ -27,6 +27,7 @@ FLOORS = {
     "report": 4,
     "ik": 5,
     "splice": 5,
+    "physics": 5,
     "demo": 6,
     "cli": 7,
 }

@@ -1,0 +1,278 @@
+"""One pair repaired: what moved, by how much, and what became of it.
+
+In: a `PairInput`, MANO parameters and the contact that was meant. Out: a `Repaired` with the judge's
+word before and after. Guided steps first (`guided`); where they stall, restarts from states drawn
+about the pair and scored in Bullet (`sampling`), the least moved of which is taken. A pair that
+merely stands apart, or overlaps by less than can be seen, passes untouched, bit by bit.
+
+A result is a function of (pair, random numbers, previous frame, options) alone: every pair has its
+own `Problem`, Bullet's contacts do not depend on what it was asked before.
+"""
+
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+
+from twohand500k.conventions import LEFT, RIGHT
+from twohand500k.hand import HandPair
+from twohand500k.hand.contact_regions import REGIONS
+from twohand500k.hand.measure import pair_displacement
+from twohand500k.hand.rotations import Array, axis_angle_from_matrix, matrix_from_axis_angle
+from twohand500k.physics.guided import (
+    BEST,
+    FAST,
+    Bodies,
+    Effort,
+    Problem,
+    Trace,
+    guide,
+)
+from twohand500k.physics.judge import Judge, Judgement
+from twohand500k.physics.sampling import sample, spread
+from twohand500k.physics.skin import region_touches, touches
+from twohand500k.physics.state import Pair, State
+from twohand500k.physics.world import World
+
+Method = Literal["guided", "sampling"]
+Verdict = Literal["untouched", "repaired", "penetration_left", "self_penetration", "unjudgeable"]
+
+# What is left alone: an overlap that nobody can see.
+UNSEEN_VOLUME, UNSEEN_DEPTH = 1e-9, 5e-5
+# What is refused after the repair (m3, m), and a hand that comes into itself by more (m3).
+MOST_VOLUME, MOST_DEPTH, MOST_NEW_SELF = 1e-7, 2e-3, 2e-8
+# What a repair aims at; above it a restart is tried.
+_GOOD_VOLUME, _GOOD_DEPTH = 2e-8, 5e-4
+# Regions meant to touch count as touching within this; without such, the regions that overlap by at
+# most that, the largest few.
+_TOUCHING, _SHALLOW, _MOST_KEPT = 0.002, 0.003, 4
+
+
+@dataclass(frozen=True)
+class RepairOptions:
+    """method: guided, or the paper's plain sampling. effort: fast takes fewer steps, no restarts."""
+
+    method: Method = "guided"
+    effort: Literal["fast", "best"] = "best"
+
+
+@dataclass(frozen=True, eq=False)
+class PairInput:
+    """pose (2, 16, 3), betas (2, 10), transl (2, 3); intended: region ids right, left, or -1."""
+
+    pose: Array
+    betas: Array
+    transl: Array
+    intended: tuple[int, int] = (-1, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Repaired:
+    """A pair after its repair.
+
+    displacement (m): mean distance of the 42 joints from where they were, the pair's common rigid
+    motion removed. evaluations: Bullet passes. during: pose and transl on the way, where asked for.
+    """
+
+    pose: Array
+    transl: Array
+    verdict: Verdict
+    evaluations: int
+    displacement: float
+    before: Judgement
+    after: Judgement
+    during: tuple[tuple[Array, Array], ...] = ()
+    start: State | None = None
+    state: State | None = None
+
+    @property
+    def kept(self) -> bool:
+        return self.verdict in ("untouched", "repaired")
+
+
+class Repairer:
+    """Repairs pairs of one hand model, one after another; holds a Bullet client."""
+
+    def __init__(self, hands: HandPair, options: RepairOptions | None = None) -> None:
+        self.options = options or RepairOptions()
+        self.hands = hands
+        self._judge = Judge.of(hands)
+        self._bodies = Bodies.of(hands, World(hands))
+
+    def __enter__(self) -> "Repairer":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hand Bullet's memory back."""
+        self._bodies.world.close()
+
+    def repair(
+        self,
+        pair: PairInput,
+        rng: np.random.Generator,
+        previous: Repaired | None = None,
+        record: bool = False,
+    ) -> Repaired:
+        """Repair one pair. previous: the frame before, repaired, whose correction is carried on.
+
+        record keeps the states on the way. Nothing is drawn from rng where no sampling is needed.
+        """
+        before = self._judged(pair.pose, pair.betas, pair.transl)
+        unmoved = Repaired(
+            pair.pose, pair.transl, "untouched", 0, 0.0, before, before, _shown(pair) * record
+        )
+        if before.fault:
+            return replace(unmoved, verdict="unjudgeable", displacement=np.nan)
+        carried = previous is not None and previous.displacement > UNSEEN_DEPTH
+        if before.volume <= UNSEEN_VOLUME and before.depth <= UNSEEN_DEPTH and not carried:
+            return unmoved
+        anatomies = self._bodies.anatomies
+        body = Pair.of(self.hands, anatomies, pair.pose, pair.betas, pair.transl)
+        problem = Problem.of(self._bodies, body, self._kept_contacts(body, pair.intended))
+        trace = Trace(states=[] if record else None)
+        start = body.start
+        if previous is not None and previous.state is not None and previous.start is not None:
+            start = _carried_on(body, previous.start, previous.state)
+            problem = problem.with_pull(start)
+        if self.options.method == "sampling":
+            state = sample(problem, rng, trace)
+        else:
+            state = guide(problem, start, _EFFORT[self.options.effort], trace)
+        outcome = self._outcome(pair, problem, state, before, trace)
+        if self.options.method == "guided" and self.options.effort == "best":
+            outcome = self._restarted(pair, problem, rng, trace, outcome)
+        return replace(outcome, evaluations=trace.evaluations)
+
+    def _restarted(
+        self, pair: PairInput, problem: Problem, rng: np.random.Generator, trace: Trace,
+        outcome: Repaired,
+    ) -> Repaired:  # fmt: skip
+        """The best of more attempts, while the first is not good enough."""
+        best = outcome
+        for round_number in range(_RESTARTS):
+            if _is_good(best):
+                break
+            for begin in spread(problem, rng, trace, _RESTART_DRAWS, _RESTART_KEPT):
+                state = guide(problem, begin, _RESTART_EFFORT, trace)
+                other = self._outcome(pair, problem, state, outcome.before, trace)
+                if _rank(other) < _rank(best):
+                    best = other
+        return best
+
+    def _outcome(
+        self, pair: PairInput, problem: Problem, state: State, before: Judgement, trace: Trace
+    ) -> Repaired:
+        pose, transl = problem.pair.parameters(state)
+        after = self._judged(pose, pair.betas, transl)
+        posed = [
+            np.stack([self._joints(p[s], pair.betas[s], t[s], s) for s in (RIGHT, LEFT)])
+            for p, t in ((pair.pose, pair.transl), (pose, transl))
+        ]
+        during = tuple(problem.pair.parameters(s) for s in trace.states or ())
+        return Repaired(
+            pose, transl, _verdict(before, after), trace.evaluations,
+            pair_displacement(posed[0], posed[1]), before, after, during,
+            problem.pair.start, state,
+        )  # fmt: skip
+
+    def _joints(self, pose: Array, betas: Array, transl: Array, side: int) -> Array:
+        return self.hands[side].with_shape(betas).with_pose(pose, transl).joints
+
+    def _judged(self, pose: Array, betas: Array, transl: Array) -> Judgement:
+        right, left = (
+            self.hands[s].with_shape(betas[s]).with_pose(pose[s], transl[s]).vertices
+            for s in (RIGHT, LEFT)
+        )
+        return self._judge.pair(right, left)
+
+    def _kept_contacts(self, body: Pair, intended: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Region pairs (right, left) whose contact the repair keeps.
+
+        The intended one where it touches; else those that touch or overlap a little.
+        """
+        skins = self._bodies.skins
+        frames = body.frames(body.start)
+        posed = [
+            skins[s].posed(
+                np.ascontiguousarray(
+                    self.hands[s].with_shape(body.betas[s]).rest_vertices
+                ),
+                body.rest[s], frames.R[s], frames.p[s],
+            )
+            for s in (RIGHT, LEFT)
+        ]  # fmt: skip
+        if min(intended) >= 0:
+            nearest = np.inf
+            for a, b in ((RIGHT, LEFT), (LEFT, RIGHT)):
+                found = region_touches(
+                    skins[a], posed[a], intended[a], skins[b], posed[b], intended[b], _TOUCHING
+                )
+                nearest = min(nearest, np.abs(found.gap).min(initial=np.inf))
+            if nearest <= _TOUCHING:
+                return (intended,)
+        counts = np.zeros((len(REGIONS), len(REGIONS)), dtype=np.int64)
+        for a, b in ((RIGHT, LEFT), (LEFT, RIGHT)):
+            found = touches(skins[a], posed[a], skins[b], posed[b], _TOUCHING / 2)
+            shallow = found.gap > -_SHALLOW
+            corner = np.argmax(found.weights[shallow], axis=1)
+            face = skins[b].faces[found.face[shallow]]
+            mine = skins[a].region[found.vertex[shallow]]
+            theirs = skins[b].region[face[np.arange(len(face)), corner]]
+            np.add.at(counts, (mine, theirs) if a == RIGHT else (theirs, mine), 1)
+        order = np.argsort(-counts, axis=None, kind="stable")[:_MOST_KEPT]
+        return tuple(
+            (int(k) // len(REGIONS), int(k) % len(REGIONS)) for k in order if counts.flat[k]
+        )
+
+
+_EFFORT = {"fast": FAST, "best": BEST}
+_RESTART_EFFORT = Effort(link_steps=10, skin_steps=8)
+_RESTARTS, _RESTART_DRAWS, _RESTART_KEPT = 3, 16, 3
+
+
+def _verdict(before: Judgement, after: Judgement) -> Verdict:
+    if after.fault:
+        return "unjudgeable"
+    if after.volume > MOST_VOLUME or after.depth > MOST_DEPTH:
+        return "penetration_left"
+    if (after.self_volume - before.self_volume > MOST_NEW_SELF).any():
+        return "self_penetration"
+    return "repaired"
+
+
+def _is_good(outcome: Repaired) -> bool:
+    after = outcome.after
+    return outcome.kept and after.volume <= _GOOD_VOLUME and after.depth <= _GOOD_DEPTH
+
+
+def _rank(outcome: Repaired) -> tuple[int, float]:
+    """Good before kept before refused; then the least moved, or the least overlap."""
+    if _is_good(outcome):
+        return 0, outcome.displacement
+    if outcome.kept:
+        return 1, outcome.displacement + 1e5 * outcome.after.volume
+    return 2, outcome.after.volume if np.isfinite(outcome.after.volume) else np.inf
+
+
+def _shown(pair: PairInput) -> tuple[tuple[Array, Array], ...]:
+    return ((pair.pose, pair.transl),)
+
+
+def _carried_on(body: Pair, start: State, state: State) -> State:
+    """This pair's start moved as the frame before was moved from its own."""
+    turn = state.R_world_wrist @ np.swapaxes(start.R_world_wrist, -1, -2)
+    shift = state.wrist - start.wrist
+    return State(
+        matrix_from_axis_angle(axis_angle_from_matrix(turn)) @ body.start.R_world_wrist,
+        body.start.wrist + shift,
+        np.clip(body.start.angles + (state.angles - start.angles), body.low, body.high),
+    )
