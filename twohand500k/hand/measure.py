@@ -60,7 +60,8 @@ def pair_displacement(joints_before: ArrayLike, joints_after: ArrayLike) -> floa
     joints_before, joints_after (2, 21, 3) m, in any two frames. The motion removed is the rotation
     and translation of all 42 joints together that brings the sum of their squared distances to its
     least (Kabsch, Acta Cryst. A32, 1976); a reflection is none. Each hand's own motion against the
-    other counts. Exactly 0 for the same joints, NaN if a joint is NaN. Raises ValueError for other shapes.
+    other counts. Exactly 0 for the same joints, NaN if a joint is NaN. Raises ValueError for other
+    shapes.
     """
     before = np.asarray(joints_before, dtype=np.float64)
     after = np.asarray(joints_after, dtype=np.float64)

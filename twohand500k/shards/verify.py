@@ -21,6 +21,7 @@ from twohand500k.conventions import JOINT_NAMES, OPENPOSE_FROM_MANO21, SIDES
 from twohand500k.cores import available_cores
 from twohand500k.errors import DataError
 from twohand500k.hand.anatomy import Anatomy
+from twohand500k.hand.measure import pair_displacement
 from twohand500k.hand.model import HandModel, HandPair
 from twohand500k.shards.files import REJECTS, RUN, read_json, temporaries
 from twohand500k.shards.hdf5 import Stored, arrays_sha256, decode, read_stored, schema_faults
@@ -38,6 +39,12 @@ JOINT_TOLERANCE_M: Final = 1e-6
 JOINT_TOLERANCE_ULPS: Final = 4.0
 # The same rounding through the arctangents of the anatomical angles.
 LIMIT_TOLERANCE_RAD: Final = 1e-4
+
+# What a repaired pair may keep, as the repair refuses above it (`physics.repair`; a test compares).
+KEPT_VOLUME_M3: Final = 1e-7
+KEPT_DEPTH_M: Final = 2e-3
+# Displacement is a mean of distances of joints as above, and itself float32.
+DISPLACEMENT_TOLERANCE_M: Final = 2e-6
 
 # Wrist to middle fingertip along the bones; an infant's is about 0.1, the longest known 0.32.
 HAND_LENGTH_M: Final = (0.08, 0.33)
@@ -114,6 +121,8 @@ class _ShardReport:
     joint_error: float = 0.0
     limit_error: float = 0.0
     limits_checked: int = 0
+    repairs_checked: int = 0
+    displacement_error: float = 0.0
 
     def fault(self, check: str, fault: Fault) -> None:
         self.faults.append((check, fault))
@@ -171,6 +180,8 @@ def _check_shard(folder: Path, index: Index, hands: HandPair, entry: ShardEntry)
     if _same_model(index, hands):
         _check_joints(stored, present, hands, entry.file, report)
         _check_limits(stored, present, hands, entry.file, report)
+        if "repair/displacement" in stored:
+            _check_repair(stored, present, hands, entry.file, report)
     return report
 
 
@@ -341,6 +352,55 @@ def _check_limits(
             report.fault("limits", Fault(what, file, "quality/limit_violation", int(rows[i])))
 
 
+def _check_repair(
+    stored: Mapping[str, Stored],
+    present: np.ndarray,
+    hands: HandPair,
+    file: str,
+    report: _ShardReport,
+) -> None:
+    """Displacement recomputed from before and after; what was not moved is as it was before."""
+    after = [stored[f"mano/{name}"].array for name in ("pose", "betas", "transl")]
+    before = [stored["repair/pose_before"].array, after[1], stored["repair/transl_before"].array]
+    finite = [np.isfinite(a).reshape(len(present), -1).all(axis=1) for a in (*after, *before)]
+    rows = np.flatnonzero(present.all(axis=1) & np.all(finite, axis=0))
+    posed = []
+    for parameters in (before, after):
+        pose, betas, transl = (a[rows].astype(np.float64) for a in parameters)
+        joints = [
+            hands[s].with_shape(betas[:, s]).with_pose(pose[:, s], transl[:, s]).joints
+            for s in range(len(SIDES))
+        ]
+        posed.append(np.stack(joints, axis=1))
+    told = stored["repair/displacement"].array.astype(np.float64)
+    verdict = decode("repair/verdict", stored["repair/verdict"])
+    size = np.maximum(*(np.abs(joints).max(axis=(1, 2, 3), initial=0.0) for joints in posed))
+    limit = DISPLACEMENT_TOLERANCE_M + JOINT_TOLERANCE_ULPS * np.finfo(np.float32).eps * size
+    for k, row in enumerate(rows.tolist()):
+        moved = pair_displacement(posed[0][k], posed[1][k])
+        report.repairs_checked += 1
+        error = abs(moved - told[row])
+        if error <= limit[k]:
+            report.displacement_error = max(report.displacement_error, error)
+        else:
+            what = f"the joints moved {1e3 * moved:.4g} mm, the shard says {1e3 * told[row]:.4g} mm"
+            report.fault("repair", Fault(what, file, "repair/displacement", row))
+        if verdict[row] == "untouched" and moved > limit[k]:
+            what = f"untouched, but its joints moved {1e3 * moved:.4g} mm"
+            report.fault("repair", Fault(what, file, "repair/verdict", row))
+    for row in np.flatnonzero(verdict == ""):
+        report.fault("repair", Fault("has no verdict", file, "repair/verdict", int(row)))
+    for path, most, unit, scale in (
+        ("quality/penetration_volume", KEPT_VOLUME_M3, "cm3", 1e6),
+        ("quality/penetration_depth", KEPT_DEPTH_M, "mm", 1e3),
+    ):
+        values = stored[path].array.astype(np.float64)
+        # The limit itself, in float32, may lie a little above it.
+        for row in np.flatnonzero(values > most * (1 + np.finfo(np.float32).eps)).tolist():
+            what = f"{scale * values[row]:.4g} {unit} left, a repair keeps {scale * most:g} at most"
+            report.fault("repair", Fault(what, file, path, row))
+
+
 # The whole folder
 
 
@@ -355,7 +415,8 @@ class _Collected:
         self.splits: dict[tuple[str, str, str], set[str]] = {}
         self.reasons: Counter[str] = Counter()
         self.hands = self.limits_checked = 0
-        self.joint_error = self.limit_error = 0.0
+        self.repairs_checked = 0
+        self.joint_error = self.limit_error = self.displacement_error = 0.0
 
     def fault(self, check: str, fault: Fault) -> None:
         self.counts[check] += 1
@@ -384,13 +445,15 @@ class _Collected:
         self.limits_checked += report.limits_checked
         self.joint_error = max(self.joint_error, report.joint_error)
         self.limit_error = max(self.limit_error, report.limit_error)
+        self.repairs_checked += report.repairs_checked
+        self.displacement_error = max(self.displacement_error, report.displacement_error)
 
     def findings(self, index: Index, hands: HandPair) -> list[Finding]:
         summaries = self._summaries(index, hands)
         same_model = _same_model(index, hands)
         out = []
         for check in _CHECKS:
-            unchecked = check in ("joints", "limits") and not same_model
+            unchecked = check in ("joints", "limits", "repair") and not same_model
             passed = not self.counts[check] and not unchecked
             summary = "not checked: another hand model" if unchecked else summaries[check]
             if self.counts[check]:
@@ -421,6 +484,13 @@ class _Collected:
                 f"excess over joint limits recomputed for {self.limits_checked:,} hands: largest "
                 f"difference {self.limit_error:.2g} rad (limit {LIMIT_TOLERANCE_RAD:g})"
             ),
+            "repair": (
+                f"displacement recomputed for {self.repairs_checked:,} pairs: largest difference "
+                f"{1e3 * self.displacement_error:.2g} mm; none keeps more than "
+                f"{1e6 * KEPT_VOLUME_M3:g} cm3 or {1e3 * KEPT_DEPTH_M:g} mm"
+                if self.repairs_checked
+                else "no repair to check"
+            ),
             "splits": f"no subject or take in two splits; subjects or takes: {named}",
             "rejects": f"{sum(self.reasons.values()):,} rejects, {len(self.reasons)} reasons",
             "run record": "options, versions, seed and counts",
@@ -439,6 +509,7 @@ _CHECKS: Final = (
     "ranges",
     "joints",
     "limits",
+    "repair",
     "splits",
     "rejects",
     "run record",
