@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twohand500k.hand.measure import pair_displacement
+from twohand500k.hand.measure import common_motion, pair_displacement
 from twohand500k.hand.rotations import matrix_from_axis_angle
 
 
@@ -18,7 +18,10 @@ def test_a_common_rigid_motion_is_no_displacement(joints, angle):
     rng = np.random.default_rng(1)
     axis = rng.normal(size=3)
     R = matrix_from_axis_angle(angle * axis / np.linalg.norm(axis))
-    assert pair_displacement(joints, joints @ R.T + rng.normal(size=3)) < 1e-12
+    t = rng.normal(size=3)
+    assert pair_displacement(joints, joints @ R.T + t) < 1e-12
+    found = common_motion(joints, joints @ R.T + t)
+    assert np.abs(found[0] - R).max() < 1e-12 and np.abs(found[1] - t).max() < 1e-12
 
 
 def test_joints_that_stayed_moved_by_exactly_nothing(joints):

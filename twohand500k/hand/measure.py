@@ -71,12 +71,21 @@ def pair_displacement(joints_before: ArrayLike, joints_after: ArrayLike) -> floa
         return float("nan")
     if np.array_equal(before, after):
         return 0.0
-    before, after = before.reshape(-1, 3), after.reshape(-1, 3)
-    before, after = before - before.mean(axis=0), after - after.mean(axis=0)
-    U, _, Vt = np.linalg.svd(after.T @ before)
+    R, t = common_motion(before, after)
+    return float(np.linalg.norm(before - (after - t) @ R, axis=-1).mean())
+
+
+def common_motion(joints_before: Array, joints_after: Array) -> tuple[Array, Array]:
+    """The rigid motion x -> R x + t, R (3, 3) and t (3,) m, that all joints of a pair made together.
+
+    joints_before, joints_after (2, 21, 3) m, finite. See `pair_displacement`.
+    """
+    before, after = joints_before.reshape(-1, 3), joints_after.reshape(-1, 3)
+    middle_before, middle_after = before.mean(axis=0), after.mean(axis=0)
+    U, _, Vt = np.linalg.svd((before - middle_before).T @ (after - middle_after))
     handed = np.array([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))])
-    R_before_after = (Vt.T * handed) @ U.T
-    return float(np.linalg.norm(after @ R_before_after.T - before, axis=1).mean())
+    R = (Vt.T * handed) @ U.T
+    return R, middle_after - R @ middle_before
 
 
 def _section(model: HandModel, skin: Array, point: Array, normal: Array) -> Array:
