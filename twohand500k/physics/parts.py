@@ -69,8 +69,10 @@ class Parts:
 
     def closed_skin(self, skin: Array) -> Array:
         """Vertices (V + borders, 3) that `faces` refers to, from a skin (V, 3)."""
-        middles = [skin[border].mean(axis=0) for border in self.borders]
-        return np.concatenate([skin, np.stack(middles)])
+        sizes = np.array([len(border) for border in self.borders])
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        sums = np.add.reduceat(skin[np.concatenate(self.borders)], starts, axis=0)
+        return np.concatenate([skin, sums / sizes[:, None]])
 
 
 def _part_of_face(faces: np.ndarray, weights: Array) -> np.ndarray:
