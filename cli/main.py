@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "The main job in a minute or two, on a take the toolkit makes itself.",
     "hand": "Show, convert and render hand models.",
     "info": "What a dataset holds; without DIR, what this installation can read.",
+    "physics-fix": "Move overlapping hands apart, judged before and after.",
     "splice": "Put single hands together so that they touch.",
     "verify": "Recompute and check a dataset sample by sample.",
 }
@@ -31,8 +32,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"twohand500k.cli.{cmd_name}")
-        return getattr(module, cmd_name)
+        name = cmd_name.replace("-", "_")
+        return getattr(importlib.import_module(f"twohand500k.cli.{name}"), name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

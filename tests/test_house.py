@@ -71,7 +71,7 @@ def test_front_doors_hold_no_logic() -> None:
 
 
 def test_every_command_imports_neither_torch_nor_the_companion() -> None:
-    modules = ", ".join(f"'twohand500k.cli.{name}'" for name in COMMANDS)
+    modules = ", ".join(f"'twohand500k.cli.{name.replace('-', '_')}'" for name in COMMANDS)
     code = (
         f"import importlib, sys\n[importlib.import_module(m) for m in ({modules},)]\n"
         "print([m for m in ('torch', 'smplx', 'interaction_prior') if m in sys.modules])"

@@ -76,7 +76,7 @@ def pair_displacement(joints_before: ArrayLike, joints_after: ArrayLike) -> floa
 
 
 def common_motion(joints_before: Array, joints_after: Array) -> tuple[Array, Array]:
-    """The rigid motion x -> R x + t, R (3, 3) and t (3,) m, that all joints of a pair made together.
+    """The rigid motion x -> R x + t, R (3, 3) and t (3,) m, that a pair made as one.
 
     joints_before, joints_after (2, 21, 3) m, finite. See `pair_displacement`.
     """
