@@ -30,8 +30,8 @@ class Rays(NamedTuple):
 
     axes (3,): which coordinates are u, v and the ray's own. corner (2,) and bin (2,): the grid's
     corner and bin size, m; bins (2,): how many. start (bins + 1,), members: faces of every bin.
-    edge (n, 3, 3): a u + b v + c, positive to the left of each edge; height (n, 3): the corners
-    along the ray; bound (n, 4): least and greatest u, v; label (n,).
+    edge (n, 9): a u + b v + c of the edges opposite each corner, u and v from the grid's corner,
+    positive to their left; height (n, 3): the corners along the ray; label (n,).
     """
 
     axes: np.ndarray
@@ -42,7 +42,6 @@ class Rays(NamedTuple):
     members: np.ndarray
     edge: Array
     height: Array
-    bound: Array
     label: np.ndarray
 
 
@@ -71,7 +70,7 @@ def rays_through(vertices, faces, label, low, high, axis, bins_u, bins_v):
         bound[n, 0], bound[n, 1], bound[n, 2], bound[n, 3] = u0, u1, v0, v1
         kept[n] = f
         n += 1
-    edge, height = np.empty((n, 3, 3)), np.empty((n, 3))
+    edge, height = np.empty((n, 9)), np.empty((n, 3))
     owner = np.empty(n, dtype=np.int64)
     cells = np.empty((n, 4), dtype=np.int64)
     start = np.zeros(bins_u * bins_v + 1, dtype=np.int64)
@@ -88,7 +87,8 @@ def rays_through(vertices, faces, label, low, high, axis, bins_u, bins_v):
             a = vertices[p, v] - vertices[q, v]
             b = vertices[q, u] - vertices[p, u]
             c = a * (vertices[p, u] - corner[0]) + b * (vertices[p, v] - corner[1])
-            edge[m, k, 0], edge[m, k, 1], edge[m, k, 2] = sign * a, sign * b, -sign * c
+            edge[m, 3 * k], edge[m, 3 * k + 1] = sign * a, sign * b
+            edge[m, 3 * k + 2] = -sign * c
         for c in range(2):
             most = bins_u - 1 if c == 0 else bins_v - 1
             for s in range(2):
@@ -108,59 +108,83 @@ def rays_through(vertices, faces, label, low, high, axis, bins_u, bins_v):
                 filled[x * bins_v + y] += 1
     return Rays(
         np.array([u, v, axis]), corner, size, np.array([bins_u, bins_v]), start, members, edge,
-        height, bound[:n].copy(), owner,
+        height, owner,
     )  # fmt: skip
 
 
 @njit(cache=True)
-def _crossing(rays, m, u, v):
-    """Whether the ray at u, v (from the grid's corner) meets face m: +1 in, -1 out, 0 not; where.
+def _left(edge, m, k, u, v):
+    """Whether u, v lies left of an edge; on it, whether it would a little further along both."""
+    a, b = edge[m, 3 * k], edge[m, 3 * k + 1]
+    e = a * u + b * v + edge[m, 3 * k + 2]
+    return e > 0.0 or (e == 0.0 and (a > 0.0 or (a == 0.0 and b > 0.0)))
 
-    Seen along the ray a face that runs counter-clockwise faces forward: there the ray comes out.
+
+@njit(cache=True)
+def _crossings(start, members, edge, height, label, bins, size, u, v, only, heights, codes):
+    """Faces that the ray at u, v meets, by height: how many, or -1 if there are too many.
+
+    only: one label, or -1 for all. codes: label + 1, positive where the ray goes in. Seen along the
+    ray a face that runs counter-clockwise faces forward: there the ray comes out.
     """
-    side = 0
-    total, height = 0.0, 0.0
-    for k in range(3):
-        a, b = rays.edge[m, k, 0], rays.edge[m, k, 1]
-        e = a * u + b * v + rays.edge[m, k, 2]
-        positive = e > 0.0 or (e == 0.0 and (a > 0.0 or (a == 0.0 and b > 0.0)))
-        here = 1 if positive else -1
-        if k == 0:
-            side = here
-        elif here != side:
-            return 0, 0.0
-        total += e
-        height += e * rays.height[m, k]
-    if total == 0.0:
-        return -side, rays.height[m, 0]
-    return -side, height / total
+    x = min(max(int(u / size[0]), 0), bins[0] - 1)
+    y = min(max(int(v / size[1]), 0), bins[1] - 1)
+    cell = x * bins[1] + y
+    n = 0
+    for i in range(start[cell], start[cell + 1]):
+        m = members[i]
+        e0 = edge[m, 0] * u + edge[m, 1] * v + edge[m, 2]
+        e1 = edge[m, 3] * u + edge[m, 4] * v + edge[m, 5]
+        e2 = edge[m, 6] * u + edge[m, 7] * v + edge[m, 8]
+        # Whole conditions without branches: most faces are missed, and which cannot be foreseen.
+        out = (e0 >= 0.0) & (e1 >= 0.0) & (e2 >= 0.0)
+        if not (out | ((e0 <= 0.0) & (e1 <= 0.0) & (e2 <= 0.0))):
+            continue
+        if e0 == 0.0 or e1 == 0.0 or e2 == 0.0:
+            out = _left(edge, m, 0, u, v)
+            if _left(edge, m, 1, u, v) != out or _left(edge, m, 2, u, v) != out:
+                continue
+        if only >= 0 and label[m] != only:
+            continue
+        if n == len(heights):
+            return -1
+        total = e0 + e1 + e2
+        if total != 0.0:
+            h = (e0 * height[m, 0] + e1 * height[m, 1] + e2 * height[m, 2]) / total
+        else:
+            h = height[m, 0]
+        code = -(label[m] + 1) if out else label[m] + 1
+        j = n
+        while j > 0 and heights[j - 1] > h:
+            heights[j], codes[j] = heights[j - 1], codes[j - 1]
+            j -= 1
+        heights[j], codes[j] = h, code
+        n += 1
+    return n
 
 
 @njit(cache=True)
-def _bin_of(rays, u, v):
-    x = min(max(int(u / rays.bin[0]), 0), rays.bins[0] - 1)
-    y = min(max(int(v / rays.bin[1]), 0), rays.bins[1] - 1)
-    return x * rays.bins[1] + y
+def winding(rays, label, x, y, z, heights, codes):
+    """Winding number of a mesh about a point within the rectangle, and whether to trust it.
 
-
-@njit(cache=True)
-def winding(rays, label, point):
-    """Winding number of a mesh about a point (3,) within the rectangle, and whether to trust it."""
+    heights, codes (n,): working space.
+    """
+    point = (x, y, z)
     for attempt in range(4):
         u = point[rays.axes[0]] - rays.corner[0] + attempt * _ASIDE
         v = point[rays.axes[1]] - rays.corner[1] + attempt * 1.7 * _ASIDE
         w = point[rays.axes[2]]
-        cell = _bin_of(rays, u, v)
+        n = _crossings(
+            rays.start, rays.members, rays.edge, rays.height, rays.label, rays.bins, rays.bin, u, v,
+            label, heights, codes,
+        )  # fmt: skip
         below, total = 0, 0
-        for i in range(rays.start[cell], rays.start[cell + 1]):
-            m = rays.members[i]
-            if rays.label[m] != label:
-                continue
-            way, height = _crossing(rays, m, u, v)
+        for i in range(n):
+            way = 1 if codes[i] > 0 else -1
             total += way
-            if height < w:
+            if heights[i] < w:
                 below += way
-        if total == 0:
+        if n >= 0 and total == 0:
             return below, True
     return 0, False
 
@@ -171,16 +195,14 @@ def inside(rays, label, points, low, high, out):
 
     Returns how many could not be told.
     """
+    heights, codes = np.empty(_MOST_CROSSINGS), np.empty(_MOST_CROSSINGS, dtype=np.int64)
     unknown = 0
     for i in range(len(points)):
         out[i] = False
-        out_of_box = False
-        for c in range(3):
-            if points[i, c] < low[c] or points[i, c] > high[c]:
-                out_of_box = True
-        if out_of_box:
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        if x < low[0] or y < low[1] or z < low[2] or x > high[0] or y > high[1] or z > high[2]:
             continue
-        number, trusted = winding(rays, label, points[i])
+        number, trusted = winding(rays, label, x, y, z, heights, codes)
         out[i] = number > 0
         if not trusted:
             unknown += 1
@@ -188,45 +210,21 @@ def inside(rays, label, points, low, high, out):
 
 
 @njit(cache=True)
-def _shared_along(rays, apart, u, v, heights, codes, count):
-    """Length along one ray that lies in two meshes of labels that are apart; -1: not trusted."""
-    cell = _bin_of(rays, u, v)
-    n = 0
-    seen = 0
-    for i in range(rays.start[cell], rays.start[cell + 1]):
-        m = rays.members[i]
-        if (
-            u < rays.bound[m, 0] - rays.corner[0] - 1e-12
-            or u > rays.bound[m, 1] - rays.corner[0] + 1e-12
-            or v < rays.bound[m, 2] - rays.corner[1] - 1e-12
-            or v > rays.bound[m, 3] - rays.corner[1] + 1e-12
-        ):
-            continue
-        way, height = _crossing(rays, m, u, v)
-        if way == 0:
-            continue
-        if n == len(heights):
-            return -1.0
-        label = rays.label[m]
-        if seen & (1 << label) == 0:
-            seen |= 1 << label
-            count[label] = 0
-        j = n
-        while j > 0 and heights[j - 1] > height:
-            heights[j], codes[j] = heights[j - 1], codes[j - 1]
-            j -= 1
-        heights[j], codes[j] = height, label * way if label else (64 if way > 0 else -64)
-        n += 1
+def _shared(heights, codes, n, apart, count):
+    """Length that lies in two meshes of labels that are apart, of one ray; -1: not trusted.
+
+    count (labels,): zeros, and left so.
+    """
+    if n < 0:
+        return -1.0
     mask = 0
-    length, since = 0.0, 0.0
+    length = 0.0
     shared = False
     for i in range(n):
         if shared:
-            length += heights[i] - since
-        since = heights[i]
-        way = 1 if codes[i] > 0 else -1
-        label = abs(codes[i]) % 64
-        count[label] += way
+            length += heights[i] - heights[i - 1]
+        label = abs(codes[i]) - 1
+        count[label] += 1 if codes[i] > 0 else -1
         if count[label] > 0:
             mask |= 1 << label
         else:
@@ -239,13 +237,13 @@ def _shared_along(rays, apart, u, v, heights, codes, count):
                 break
             rest >>= 1
             label += 1
-    label = 0
-    while seen:
-        if seen & 1 and count[label] != 0:
-            return -1.0
-        seen >>= 1
-        label += 1
-    return length
+    closed = True
+    for i in range(n):
+        label = abs(codes[i]) - 1
+        if count[label] != 0:
+            closed = False
+            count[label] = 0
+    return length if closed else -1.0
 
 
 @njit(cache=True)
@@ -260,6 +258,8 @@ def shared_volume(rays, apart, boxes, seeds, first_rays, enough, most_rays):
     Returns volume m3, rays that met it, rays not trusted, rays cast.
     """
     u, v = rays.axes[0], rays.axes[1]
+    start, members, edge, height = rays.start, rays.members, rays.edge, rays.height
+    label, bins, size = rays.label, rays.bins, rays.bin
     low = np.array([boxes[:, u].min(), boxes[:, v].min()])
     high = np.array([boxes[:, 3 + u].max(), boxes[:, 3 + v].max()])
     size_u, size_v = max(high[0] - low[0], 1e-9), max(high[1] - low[1], 1e-9)
@@ -284,10 +284,11 @@ def shared_volume(rays, apart, boxes, seeds, first_rays, enough, most_rays):
             if not asked[x, y]:
                 continue
             cast += 1
-            length = _shared_along(
-                rays, apart, offset_u + (x + 0.5) * du, offset_v + (y + 0.5) * dv, heights, codes,
-                count,
+            n = _crossings(
+                start, members, edge, height, label, bins, size, offset_u + (x + 0.5) * du,
+                offset_v + (y + 0.5) * dv, -1, heights, codes,
             )  # fmt: skip
+            length = _shared(heights, codes, n, apart, count)
             if length < 0.0:
                 lost += 1
                 found[x, y] = True
@@ -323,10 +324,12 @@ def shared_volume(rays, apart, boxes, seeds, first_rays, enough, most_rays):
             for i in range(finer):
                 for j in range(finer):
                     cast += 1
-                    length = _shared_along(
-                        rays, apart, offset_u + x * du + (i + 0.5) * su,
-                        offset_v + y * dv + (j + 0.5) * sv, heights, codes, count,
+                    n = _crossings(
+                        start, members, edge, height, label, bins, size,
+                        offset_u + x * du + (i + 0.5) * su, offset_v + y * dv + (j + 0.5) * sv, -1,
+                        heights, codes,
                     )  # fmt: skip
+                    length = _shared(heights, codes, n, apart, count)
                     if length < 0.0:
                         lost += 1
                     elif length > 0.0:
@@ -341,3 +344,59 @@ def _span(least, greatest, low, step, n):
     first = int(np.floor((least - low) / step - 1e-9))
     last = int(np.floor((greatest - low) / step + 1e-9)) + 1
     return min(max(first, 0), n - 1), min(max(last, 1), n)
+
+
+@njit(cache=True)
+def signed_volume(vertices, faces):
+    """Volume of a closed mesh, positive when its faces point outward."""
+    total = 0.0
+    ox, oy, oz = vertices[faces[0, 0], 0], vertices[faces[0, 0], 1], vertices[faces[0, 0], 2]
+    for f in range(len(faces)):
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        ax, ay, az = vertices[i, 0] - ox, vertices[i, 1] - oy, vertices[i, 2] - oz
+        bx, by, bz = vertices[j, 0] - ox, vertices[j, 1] - oy, vertices[j, 2] - oz
+        cx, cy, cz = vertices[k, 0] - ox, vertices[k, 1] - oy, vertices[k, 2] - oz
+        total += ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
+    return total / 6.0
+
+
+@njit(cache=True)
+def extents(rays, meeting, low, high, vertices, members, start, points, owner, seeds):
+    """Where pairs of meshes share space: their boxes, and points on them.
+
+    meeting (m, 2): labels; low, high (m, 3): boxes that hold what they may share; members, start
+    (labels + 1,): the vertices of every label. points (n, 3), owner (n,): where they cut, by row of
+    meeting, sorted. Returns boxes (m, 6), inf where nothing is shared; seeds (., 3) is filled with
+    the points and the vertices inside; how many of those, and how many could not be told.
+    """
+    heights, codes = np.empty(_MOST_CROSSINGS), np.empty(_MOST_CROSSINGS, dtype=np.int64)
+    boxes = np.empty((len(meeting), 6))
+    boxes[:, :3], boxes[:, 3:] = np.inf, -np.inf
+    n, unknown = 0, 0
+    for i in range(len(points)):
+        for c in range(3):
+            boxes[owner[i], c] = min(boxes[owner[i], c], points[i, c])
+            boxes[owner[i], 3 + c] = max(boxes[owner[i], 3 + c], points[i, c])
+            seeds[n, c] = points[i, c]
+        n += 1
+    for row in range(len(meeting)):
+        for way in range(2):
+            mine, other = meeting[row, way], meeting[row, 1 - way]
+            for i in range(start[mine], start[mine + 1]):
+                x, y, z = vertices[members[i], 0], vertices[members[i], 1], vertices[members[i], 2]
+                if (
+                    x < low[row, 0] or y < low[row, 1] or z < low[row, 2]
+                    or x > high[row, 0] or y > high[row, 1] or z > high[row, 2]
+                ):  # fmt: skip
+                    continue
+                number, trusted = winding(rays, other, x, y, z, heights, codes)
+                if not trusted:
+                    unknown += 1
+                if number <= 0:
+                    continue
+                for c in range(3):
+                    boxes[row, c] = min(boxes[row, c], vertices[members[i], c])
+                    boxes[row, 3 + c] = max(boxes[row, 3 + c], vertices[members[i], c])
+                    seeds[n, c] = vertices[members[i], c]
+                n += 1
+    return boxes, n, unknown

@@ -23,13 +23,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twohand500k.conventions import N_MANO_JOINTS
 from twohand500k.hand import HandModel, HandPair
 from twohand500k.hand.contact_regions import REGIONS, ContactRegions
 from twohand500k.hand.rotations import Array
 from twohand500k.physics import proximity
-from twohand500k.physics._solids import Rays, inside, rays_through, shared_volume
+from twohand500k.physics._solids import (
+    Rays,
+    extents,
+    inside,
+    rays_through,
+    shared_volume,
+    signed_volume,
+)
 from twohand500k.physics.parts import Parts
-from twohand500k.physics.proximity import DEPTH_TOLERANCE, Deepest, Tree, build_tree
+from twohand500k.physics.proximity import DEPTH_TOLERANCE, Deepest, Posed, Tree, build_tree
 from twohand500k.shards import Samples
 
 # Rays: how many look for the overlap, how many must meet it, how many may be spent on that.
@@ -37,7 +45,7 @@ _FIRST_RAYS, _ENOUGH_RAYS, _MOST_RAYS = 900, 500, 4000
 # So large a share of rays that do not come out of a mesh makes a volume unknown.
 _MOST_LOST = 0.01
 _BINS = 24
-_NOWHERE = np.array([np.inf, np.inf, np.inf, -np.inf, -np.inf, -np.inf])
+_NOWHERE = np.array([[np.inf, np.inf, np.inf, -np.inf, -np.inf, -np.inf]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,19 +147,17 @@ class Judge:
             return np.nan
         patches = [self._sides[s].patch(regions[s]) for s in (0, 1)]
         corners = [self._sides[s].corners(skins[s], patches[s]) for s in (0, 1)]
-        (a, b), (va, vb) = patches, corners
-        boxes = [proximity.refit(p.tree, v, p.faces) for p, v in zip(patches, corners, strict=True)]
+        a, b = patches
+        posed = [proximity.refit(p.tree, v, p.faces) for p, v in zip(patches, corners, strict=True)]
         cut_a, cut_b = np.zeros(len(a.faces), bool), np.zeros(len(b.faces), bool)
         n, _, _ = proximity.cuts(
-            a.tree, *boxes[0], va, a.faces, 0, b.tree, *boxes[1], vb, b.faces, 0, cut_a, cut_b,
-            np.empty((0, 3)),
-        )  # fmt: skip
+            a.tree, posed[0], 0, b.tree, posed[1], 0, cut_a, cut_b, np.empty((0, 3))
+        )
         if n or self._sunk(0, corners, skins, regions) or self._sunk(1, corners, skins, regions):
             return 0.0
         distance, _, _ = proximity.closest(
-            a.tree, *boxes[0], va, a.faces, 0, b.tree, *boxes[1], vb, b.faces, 0, np.empty(3),
-            np.empty(3),
-        )  # fmt: skip
+            a.tree, posed[0], b.tree, posed[1], np.empty(3), np.empty(3)
+        )
         return float(distance)
 
     def samples(self, samples: Samples) -> Samples:
@@ -216,10 +222,10 @@ class Judge:
         inside(rays, 0, points, low, high, within)
         if not within.any():
             return False
-        box = proximity.refit(surface.tree, skin, surface.faces)
+        posed = proximity.refit(surface.tree, skin, surface.faces)
         for point in points[within]:
-            face, on = _nearest(surface, skin, box, point)
-            if self._sides[1 - side].region_at(skin, face, on) == regions[1 - side]:
+            _, face, *on = proximity.nearest(surface.tree, posed, surface.skin, point, 0.0)
+            if self._sides[1 - side].region_at(skin, face, np.array(on)) == regions[1 - side]:
                 return True
         return False
 
@@ -241,7 +247,8 @@ class _Side:
     region: np.ndarray
     parts: Parts
     parts_tree: Tree
-    parts_members: tuple[np.ndarray, ...]
+    members: np.ndarray
+    members_start: np.ndarray
     apart: np.ndarray
     patches: "dict[int, _Patch]"
     rest: Array
@@ -251,15 +258,15 @@ class _Side:
         rest = np.ascontiguousarray(model.v_template, dtype=np.float64)
         skin = np.arange(len(model.closed_faces)) < len(model.faces)
         parts = Parts.of(model)
+        members = [np.unique(parts.faces[parts.face_part == p]) for p in range(N_MANO_JOINTS)]
         return _Side(
             surface=Surface.of(model.closed_faces, rest, skin),
             region=ContactRegions.of(model).of_vertex,
             parts=parts,
             parts_tree=build_tree(parts.closed_skin(rest)[parts.faces], parts.face_part),
-            parts_members=tuple(
-                np.unique(parts.faces[parts.face_part == p]) for p in range(len(parts.vertices))
-            ),
-            apart=(~parts.adjacent).astype(np.int64) @ (1 << np.arange(len(parts.vertices))),
+            members=np.concatenate(members),
+            members_start=np.concatenate([[0], np.cumsum([len(m) for m in members])]),
+            apart=(~parts.adjacent).astype(np.int64) @ (1 << np.arange(N_MANO_JOINTS)),
             patches={},
             rest=rest,
         )
@@ -268,39 +275,33 @@ class _Side:
         """Volume (m3) inside two parts that are no neighbours, and why it is NaN."""
         parts, tree = self.parts, self.parts_tree
         vertices = parts.closed_skin(skin)
-        box, face_box = proximity.refit(tree, vertices, parts.faces)
+        posed = proximity.refit(tree, vertices, parts.faces)
         room = 1024
         while True:
             points, owner = np.empty((room, 3)), np.empty(room, dtype=np.int64)
-            meeting, n = proximity.groups_that_meet(
-                tree, box, face_box, vertices, parts.faces, self.apart, points, owner
-            )
+            meeting, n = proximity.groups_that_meet(tree, posed, self.apart, points, owner)
             if n <= room:
                 break
             room = n
         if len(meeting) == 0:
             return 0.0, ""
         points, owner = points[:n], owner[:n]
-        roots = box[tree.roots]
+        roots = posed.box[tree.roots]
         low = np.maximum(roots[meeting[:, 0], :3], roots[meeting[:, 1], :3])
         high = np.minimum(roots[meeting[:, 0], 3:], roots[meeting[:, 1], 3:])
         rays = _rays(vertices, parts.faces, parts.face_part, low.min(axis=0), high.max(axis=0))
-        seeds, boxes = [], []
-        for row, (i, j) in enumerate(meeting):
-            here = [points[owner == row]]
-            for one, other in ((i, j), (j, i)):
-                mine = vertices[self.parts_members[one]]
-                within = np.empty(len(mine), dtype=np.bool_)
-                inside(rays, other, mine, low[row], high[row], within)
-                here.append(mine[within])
-            shared = np.concatenate(here)
-            if len(shared):
-                seeds.append(shared)
-                boxes.append(np.concatenate([shared.min(axis=0), shared.max(axis=0)]))
-        if not boxes:
+        seeds = np.empty((n + 2 * len(meeting) * len(vertices), 3))
+        boxes, found, unknown = extents(
+            rays, meeting, low, high, vertices, self.members, self.members_start, points, owner,
+            seeds,
+        )  # fmt: skip
+        if unknown:
+            return np.nan, f"self-penetration: {unknown} vertices neither inside nor outside"
+        boxes = boxes[np.isfinite(boxes[:, 0])]
+        if len(boxes) == 0:
             return 0.0, ""
         volume, fault = _volume(
-            vertices, parts.faces, parts.face_part, self.apart, np.stack(boxes), np.concatenate(seeds)
+            vertices, parts.faces, parts.face_part, self.apart, boxes, seeds[:found]
         )
         return volume, f"self-penetration: {fault}" if fault else ""
 
@@ -376,12 +377,6 @@ def check_closed(faces: np.ndarray) -> None:
         raise ValueError(f"the mesh is open at {lone.sum()} edges, the first from {a} to {b}")
 
 
-def signed_volume(vertices: Array, faces: np.ndarray) -> float:
-    """Volume (m3) of a closed mesh, positive when its faces point outward."""
-    corner = (vertices - vertices[faces[0, 0]])[faces]
-    return float((corner[:, 0] * np.cross(corner[:, 1], corner[:, 2])).sum() / 6.0)
-
-
 _INSIDE_OUT = "inside out"
 
 
@@ -404,16 +399,16 @@ def _checked(vertices: Array, faces: np.ndarray) -> tuple[Surface, Array]:
 
 def _meet(a: Surface, va: Array, b: Surface, vb: Array) -> _Meeting:
     """Volume, depth and distance of two closed surfaces with vertices va, vb (V, 3)."""
-    box_a, box_b = proximity.refit(a.tree, va, a.faces), proximity.refit(b.tree, vb, b.faces)
-    low = np.maximum(box_a[0][0, :3], box_b[0][0, :3])
-    high = np.minimum(box_a[0][0, 3:], box_b[0][0, 3:])
+    posed_a, posed_b = proximity.refit(a.tree, va, a.faces), proximity.refit(b.tree, vb, b.faces)
+    low = np.maximum(posed_a.box[0, :3], posed_b.box[0, :3])
+    high = np.minimum(posed_a.box[0, 3:], posed_b.box[0, 3:])
     if (low > high).any():
-        return _apart(a, va, box_a, b, vb, box_b)
+        return _apart(a, posed_a, b, posed_b)
     cut_a, cut_b = np.zeros(len(a.faces), np.bool_), np.zeros(len(b.faces), np.bool_)
     points = np.empty((2048, 3))
     while True:
         n, face_a, face_b = proximity.cuts(
-            a.tree, *box_a, va, a.faces, 0, b.tree, *box_b, vb, b.faces, 0, cut_a, cut_b, points
+            a.tree, posed_a, 0, b.tree, posed_b, 0, cut_a, cut_b, points
         )
         if n <= len(points):
             break
@@ -428,12 +423,12 @@ def _meet(a: Surface, va: Array, b: Surface, vb: Array) -> _Meeting:
         fault = f"{unknown} vertices neither inside nor outside"
         return _Meeting(np.nan, np.nan, np.nan, (-1, -1), np.zeros((2, 3)), fault)
     if n == 0 and not in_b.any() and not in_a.any():
-        return _apart(a, va, box_a, b, vb, box_b)
+        return _apart(a, posed_a, b, posed_b)
     shared = np.concatenate([points[:n], va[in_b], vb[in_a]])
     extent = np.concatenate([shared.min(axis=0), shared.max(axis=0)])[None]
     volume, fault = _volume(vertices, faces, label, np.array([2, 1]), extent, shared)
-    of_a = _deepest(a, va, in_b, cut_a, b, vb, box_b, rays, 1)
-    of_b = _deepest(b, vb, in_a, cut_b, a, va, box_a, rays, 0)
+    of_a = _deepest(a, posed_a, in_b, cut_a, b, posed_b, rays, 1)
+    of_b = _deepest(b, posed_b, in_a, cut_b, a, posed_a, rays, 0)
     depth = max(of_a.depth, of_b.depth)
     if of_a.depth >= of_b.depth and of_a.face >= 0:
         at, where = (of_a.face, of_a.face_to), np.stack([of_a.point, of_a.point_to])
@@ -446,37 +441,25 @@ def _meet(a: Surface, va: Array, b: Surface, vb: Array) -> _Meeting:
     return _Meeting(volume, depth, 0.0, at, where, fault)
 
 
-def _apart(a: Surface, va: Array, box_a: tuple, b: Surface, vb: Array, box_b: tuple) -> _Meeting:
+def _apart(a: Surface, posed_a: Posed, b: Surface, posed_b: Posed) -> _Meeting:
     points = np.empty((2, 3))
-    distance, f, g = proximity.closest(
-        a.tree, *box_a, va, a.faces, 0, b.tree, *box_b, vb, b.faces, 0, points[0], points[1]
-    )
+    distance, f, g = proximity.closest(a.tree, posed_a, b.tree, posed_b, points[0], points[1])
     return _Meeting(0.0, 0.0, float(distance), (int(f), int(g)), points, "")
 
 
 def _deepest(
-    a: Surface, va: Array, in_b: np.ndarray, cut: np.ndarray, b: Surface, vb: Array, box_b: tuple,
+    a: Surface, posed_a: Posed, in_b: np.ndarray, cut: np.ndarray, b: Surface, posed_b: Posed,
     rays: Rays, label: int,
 ) -> Deepest:  # fmt: skip
     """The deepest skin point of a inside b."""
     rest_box = _NOWHERE
     if b.cap.any():
-        caps = box_b[1][b.cap]
-        rest_box = np.concatenate([caps[:, :3].min(axis=0), caps[:, 3:].max(axis=0)])
+        caps = posed_b.face_box[b.cap]
+        rest_box = np.concatenate([caps[:, :3].min(axis=0), caps[:, 3:].max(axis=0)])[None]
     return proximity.deepest(
-        va, a.faces, a.skin, in_b, cut, b.tree, *box_b, vb, b.faces, b.skin, b.cap, rest_box, rays,
-        label, DEPTH_TOLERANCE,
+        a.faces, posed_a, a.skin, in_b, cut, b.tree, posed_b, b.skin, b.cap, rest_box, rays, label,
+        DEPTH_TOLERANCE,
     )  # fmt: skip
-
-
-def _nearest(surface: Surface, skin: Array, box: tuple, point: Array) -> tuple[int, Array]:
-    """The face nearest to a point, and the nearest point on it; caps do not count."""
-    on = np.empty(3)
-    _, face = proximity.nearest(
-        surface.tree, *box, skin, surface.faces, surface.skin, point, 0.0, on,
-        np.empty(512, dtype=np.int64), np.empty(512), np.empty(3),
-    )  # fmt: skip
-    return int(face), on
 
 
 def _rays(vertices: Array, faces: np.ndarray, label: np.ndarray, low: Array, high: Array) -> Rays:
