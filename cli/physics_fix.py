@@ -127,7 +127,7 @@ def _told(summary: RunSummary) -> dict[str, Any]:
     """The run in numbers; before and after are of the pairs kept."""
     counts = summary.stats.counts
     dataset = Dataset(summary.folder)
-    both = dataset.array("present").all(axis=1) if len(dataset) else np.zeros(0, dtype=bool)
+    both: np.ndarray = np.all(dataset.array("present"), axis=1)
     done = summary.n_in * (1 - summary.reused / summary.units)
     return {
         "folder": str(summary.folder),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import manifold3d
 import numpy as np
+from PIL import Image
 
 from twohand500k.conventions import LEFT, RIGHT
 from twohand500k.hand import HandPair
@@ -19,7 +20,7 @@ from twohand500k.hand.measure import common_motion
 from twohand500k.hand.rotations import Array
 from twohand500k.physics.judge import Judge
 from twohand500k.physics.repair import Repairer, RepairOptions
-from twohand500k.physics.stage import REPAIRED, MakeRepairer, joints_of, pair_input
+from twohand500k.physics.stage import REPAIRED, MakeRepairer, Repairs, joints_of, pair_input
 from twohand500k.pipeline import rng_for
 from twohand500k.report import (
     BACKDROP,
@@ -30,14 +31,16 @@ from twohand500k.report import (
     render_meshes,
     save_png,
 )
+from twohand500k.report.surface import boundary_loops
 from twohand500k.shards import Dataset, Samples
 
 _RED = (0.93, 0.10, 0.12)
 _SHINES_THROUGH = 0.8
 # A state on the way is shown where so much of the first overlap is left.
 _LEFT_OF_IT = (0.6, 0.15)
-_CLOSE_UP = 0.026  # metres from the contact to the edge of the picture
-_UPRIGHT = 0.35
+_CLOSE_UP = 0.030  # metres from the contact to the edge of the picture
+# Width and height of a tile in a sample's own picture and in the sheet.
+_LARGE, _SMALL = (384, 358), (300, 280)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +81,15 @@ def draw_repairs(
         repairer.close()
     tiles: list[np.ndarray] = []
     labels: list[str] = []
-    files = []
+    files: list[Path] = []
     for k, film in enumerate(films):
-        whole, close = _cameras(film, samples.joints[k])
-        tiles += [_picture(hands, moment, whole, (300, 280)) for moment in film]
-        tiles += [_picture(hands, film[j], close, (300, 280)) for j in (0, -1)]
+        whole, close = (
+            [_picture(hands, moment, camera) for moment in film] for camera in _cameras(hands, film)
+        )
+        tiles += [_small(tile) for tile in (*whole, close[0], close[-1])]
         labels += [moment.caption for moment in film]
-        labels += ["before, close up", "after, close up\n" + _contact(samples, k)]
-        files.append(_one_sample(hands, folder, samples, k, film, (whole, close)))
+        labels += ["before, close up", "\n".join(["after, close up", *_contact(samples, k)])]
+        files.append(_one_sample(folder, samples, k, film, [*whole, *close]))
     sheet = contact_sheet(
         tiles,
         labels,
@@ -104,12 +108,12 @@ def pick_repairs(dataset: Dataset, count: int) -> list[int]:
     rows = np.flatnonzero(dataset.array("repair_verdict") == REPAIRED)
     rows = rows[np.argsort(-displacement[rows], kind="stable")]
     share = 0.5 * np.linspace(0, 1, count) ** 2 if count > 1 else np.array([0.5])
-    at = np.unique(np.round(share * (len(rows) - 1)).astype(int)) if len(rows) else []
-    return [int(rows[k]) for k in at]
+    at = np.unique(np.round(share * max(len(rows) - 1, 0)).astype(int))
+    return [int(row) for row in rows[at[at < len(rows)]]]
 
 
 def _film(
-    hands: HandPair, samples: Samples, row: int, repairer: "Repairer | object", seed: int
+    hands: HandPair, samples: Samples, row: int, repairer: Repairs, seed: int
 ) -> list[Moment]:
     """Before, two states on the way, after; all moved onto the first one's place."""
     judge = Judge.of(hands)
@@ -162,9 +166,10 @@ def _on_the_way(first: Moment, way: Sequence[Moment]) -> list[Moment]:
     return chosen
 
 
-def _overlap(hands: HandPair, skins: tuple[Array, Array]) -> "tuple[Array, np.ndarray] | None":
-    """The surface of what is inside both hands, for the eye alone; None if there is nothing."""
-    solids = [
+def _overlap(hands: HandPair, skins: tuple[Array, Array]) -> manifold3d.Manifold | None:
+    """What is inside both hands, for the eye alone (a fist counts its own overlap twice); None if
+    there is nothing."""
+    right, left = (
         manifold3d.Manifold(
             manifold3d.Mesh(
                 np.ascontiguousarray(skin, dtype=np.float32),
@@ -172,66 +177,74 @@ def _overlap(hands: HandPair, skins: tuple[Array, Array]) -> "tuple[Array, np.nd
             )
         )
         for side, skin in enumerate(skins)
-    ]
-    mesh = (solids[RIGHT] ^ solids[LEFT]).to_mesh()
-    if not len(mesh.tri_verts):
-        return None
-    return np.asarray(mesh.vert_properties, dtype=np.float64)[:, :3], np.asarray(mesh.tri_verts)
+    )
+    shared = right ^ left
+    return None if shared.is_empty() else shared
 
 
-def _picture(hands: HandPair, moment: Moment, camera: Camera, size: tuple[int, int]) -> np.ndarray:
+def _vertices(mesh: manifold3d.Mesh) -> Array:
+    return np.asarray(mesh.vert_properties, dtype=np.float64)[:, :3]
+
+
+def _picture(hands: HandPair, moment: Moment, camera: Camera) -> np.ndarray:
     surfaces = [Surface(moment.skins[s], hands[s].faces, SKIN[s]) for s in (RIGHT, LEFT)]
-    picture = render_meshes(surfaces, camera, size, background=BACKDROP)
+    picture = render_meshes(surfaces, camera, _LARGE, background=BACKDROP)
     overlap = _overlap(hands, moment.skins)
     if overlap is None:
         return picture
-    red = render_meshes([Surface(*overlap, _RED, cap=False)], camera, size, background=None).astype(
-        np.float64
-    )
-    cover = _SHINES_THROUGH * red[..., 3:] / 255
-    return np.round(red[..., :3] * cover + picture * (1 - cover)).astype(np.uint8)
+    mesh = overlap.to_mesh()
+    red = Surface(_vertices(mesh), mesh.tri_verts, _RED, cap=False)
+    shown = render_meshes([red], camera, _LARGE, background=None).astype(np.float64)
+    cover = _SHINES_THROUGH * shown[..., 3:] / 255
+    return np.round(shown[..., :3] * cover + picture * (1 - cover)).astype(np.uint8)
 
 
-def _cameras(film: Sequence[Moment], joints: Array) -> tuple[Camera, Camera]:
-    """One view of both hands and one of their contact, from where least lies before it.
+def _small(picture: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).resize(_SMALL, Image.Resampling.LANCZOS))
 
-    The direction is one of two hundred: few points of the skins between viewer and contact, the
+
+def _cameras(hands: HandPair, film: Sequence[Moment]) -> tuple[Camera, Camera]:
+    """One view of both hands and one of their largest overlap, from where least lies before it.
+
+    The direction is one of two hundred: few points of the skins between viewer and overlap, the
     hands spread wide, seen neither from their fingertips nor along their arms.
     """
     first = film[0]
     points = np.concatenate(first.skins)
-    contact = _contact_point(first)
-    wrists = joints[:, 0].mean(axis=0) * 0 + np.stack(
-        [skin[-16:].mean(axis=0) for skin in first.skins]
-    ).mean(axis=0)
-    up = points.mean(axis=0) - wrists
+    middle = _place(hands, first)
+    wrists = [skin[boundary_loops(hands[s].faces)[0]] for s, skin in enumerate(first.skins)]
+    up = points.mean(axis=0) - np.concatenate(wrists).mean(axis=0)
     up /= max(float(np.linalg.norm(up)), 1e-9)
-    around = points - contact
+    around, flat = points - middle, points - points.mean(axis=0)
     best, best_score = np.array([0.0, 0.0, 1.0]), -np.inf
     for direction in _sphere(200):
         ahead = around @ direction
         aside = np.linalg.norm(around - ahead[:, None] * direction, axis=1)
-        hidden = np.count_nonzero((aside < 0.010) & (ahead > 0.010))
-        flat = points - points.mean(axis=0)
-        flat = flat - (flat @ direction)[:, None] * direction
-        spread = np.sqrt(np.linalg.svd(flat.T @ flat / len(flat), compute_uv=False)[:2].prod())
-        score = spread / 0.002 - 0.06 * hidden - abs(direction @ up) / _UPRIGHT
+        hidden = np.count_nonzero((aside < 0.010) & (ahead > 0.008))
+        across = flat - (flat @ direction)[:, None] * direction
+        spread = np.sqrt(np.linalg.eigvalsh(across.T @ across / len(across))[1:].prod())
+        score = spread / 0.002 - 0.06 * hidden - 3 * abs(direction @ up)
         if score > best_score:
             best, best_score = direction, score
     everything = np.concatenate([skin for moment in film for skin in moment.skins])
-    corners = contact + _CLOSE_UP * np.concatenate([np.eye(3), -np.eye(3)])
+    corners = middle + _CLOSE_UP * np.concatenate([np.eye(3), -np.eye(3)])
+    aspect = _LARGE[0] / _LARGE[1]
     return (
-        Camera.framing(everything, best, up=up, aspect=300 / 280),
-        Camera.framing(corners, best, up=up, fov_deg=5.0, aspect=300 / 280, margin=1.0),
+        Camera.framing(everything, best, up=up, aspect=aspect),
+        Camera.framing(corners, best, up=up, fov_deg=5.0, aspect=aspect, margin=1.0),
     )
 
 
-def _contact_point(moment: Moment) -> Array:
-    """Where the hands meet: amid the pairs of skin points that are nearest to each other."""
+def _place(hands: HandPair, moment: Moment) -> Array:
+    """The middle of the largest overlap; where there is none, where the skins are nearest."""
+    overlap = _overlap(hands, moment.skins)
+    if overlap is not None:
+        largest = max(overlap.decompose(), key=lambda part: part.volume())
+        return np.asarray(_vertices(largest.to_mesh()).mean(axis=0))
     right, left = moment.skins
     distance = np.linalg.norm(right[:, None] - left[None], axis=-1)
-    near = np.argwhere(distance <= np.partition(distance.ravel(), 30)[30])
-    return (right[near[:, 0]].mean(axis=0) + left[near[:, 1]].mean(axis=0)) / 2
+    a, b = np.unravel_index(distance.argmin(), distance.shape)
+    return (right[a] + left[b]) / 2
 
 
 def _sphere(count: int) -> Array:
@@ -244,29 +257,31 @@ def _sphere(count: int) -> Array:
 
 
 def _one_sample(
-    hands: HandPair,
-    folder: Path,
-    samples: Samples,
-    row: int,
-    film: Sequence[Moment],
-    cameras: tuple[Camera, Camera],
+    folder: Path, samples: Samples, row: int, film: Sequence[Moment], tiles: Sequence[np.ndarray]
 ) -> Path:
     """One repair, larger: the hands above, their contact below."""
-    tiles = [_picture(hands, moment, camera, (440, 410)) for camera in cameras for moment in film]
-    labels = ["" for _ in film] + [moment.caption for moment in film]
-    labels[-1] += "" if not _contact(samples, row) else f"\n{_contact(samples, row)}"
-    sheet = contact_sheet(tiles, labels, columns=len(film), title=_heading(samples, row))
+    captions = [moment.caption for moment in film]
+    captions[-1] = "\n".join([captions[-1], *_contact(samples, row)])
+    sheet = contact_sheet(
+        tiles, [""] * len(film) + captions, columns=len(film), title=_heading(samples, row)
+    )
     name = str(samples.sample_id[row]).replace("/", "_")
     return save_png(folder / "preview" / f"{name}.png", sheet, colours=256)
 
 
 def _heading(samples: Samples, row: int) -> str:
     assert samples.displacement is not None
-    return f"{samples.sample_id[row]}: joints moved {1e3 * samples.displacement[row]:.2f} mm"
+    moved = f"{1e3 * samples.displacement[row]:.2f} mm"
+    return f"{samples.sample_id[row]}: joints moved {moved} on average"
 
 
-def _contact(samples: Samples, row: int) -> str:
-    meant, found = samples.contact_intended[row], samples.contact_realised[row]
-    if meant[0]:
-        return f"meant {meant[0]} / {meant[1]}, is {found[0]} / {found[1]}"
-    return f"{found[0]} / {found[1]}" if found[0] else ""
+def _contact(samples: Samples, row: int) -> list[str]:
+    """Lines: the contact that was meant, and the nearest there is."""
+    lines = []
+    for word, (right, left) in (
+        ("meant", samples.contact_intended[row]),
+        ("is", samples.contact_realised[row]),
+    ):
+        if right:
+            lines.append(f"{word}: {right} / {left}")
+    return lines

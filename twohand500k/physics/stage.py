@@ -103,7 +103,7 @@ class PhysicsFixStage:
     ) -> dict[int, Repaired | None]:
         """What became of each row of `samples` that is written; None for a single hand."""
         repairer = _repairer(self)
-        both = samples.present.all(axis=1)
+        both: Array = np.all(samples.present, axis=1)
         results: dict[int, Repaired | None] = {}
         previous: Repaired | None = None
         refused = 0
@@ -180,7 +180,8 @@ class PhysicsFixStage:
             earlier = samples
             assert earlier.evaluations is not None and earlier.repair_verdict is not None
             assert earlier.transl_before is not None
-            pose, transl = earlier.pose_before, earlier.transl_before
+            assert earlier.volume_before is not None and earlier.depth_before is not None
+            pose, transl = samples.pose_before, earlier.transl_before
             volume, depth = earlier.volume_before, earlier.depth_before
             evaluations = np.where(
                 earlier.evaluations < 0, earlier.evaluations, earlier.evaluations + evaluations
@@ -335,6 +336,7 @@ def _stats(results: Sequence[Repaired | None], out: Samples | None) -> Stats:
             counts[f"from {name}"] += 1
             counts[f"kept from {name}"] += result.kept
     kept = [r for r in results if r is not None and r.kept]
+    moved = np.empty(0) if out is None or out.displacement is None else out.displacement
     return Stats(
         counts=counts,
         summaries={
@@ -342,7 +344,7 @@ def _stats(results: Sequence[Repaired | None], out: Samples | None) -> Stats:
             "volume_after_m3": Summary.of([r.after.volume for r in kept]),
             "depth_before_m": Summary.of([r.before.depth for r in kept]),
             "depth_after_m": Summary.of([r.after.depth for r in kept]),
-            "displacement_m": Summary.of([] if out is None else out.displacement),
+            "displacement_m": Summary.of(moved),
             "evaluations": Summary.of([r.evaluations for r in results if r is not None]),
         },
     )

@@ -98,7 +98,7 @@ def frame_order(dataset: Dataset, limit: int | None = None) -> tuple[Array, Arra
     rows = np.arange(n)
     frame = dataset.array("frame", rows)
     time = dataset.array("timestamp", rows)
-    both = dataset.array("present", rows).all(axis=1)
+    both: Array = np.all(dataset.array("present", rows), axis=1)
     betas = dataset.array("betas", rows)
     names = [dataset.array(name, rows).tolist() for name in ("source", "subject", "take")]
     number: dict[tuple[str, ...], int] = {}
