@@ -1,15 +1,20 @@
 """The repair's stage: nothing lost, before kept, frames kept, the same bytes however it is run."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from physics_fixture import DiesOnce, Frames, StandIn, hands, pairs
 from shards_fixture import dataset_bytes
 
+from twohand500k.cli.main import twohand
 from twohand500k.errors import DataError
+from twohand500k.hand import HandPair
 from twohand500k.hand.measure import pair_displacement
+from twohand500k.ik.convert import convert_dataset
 from twohand500k.physics import stage as physics_stage
 from twohand500k.physics.repair import MOST_DEPTH, MOST_VOLUME, RepairOptions
 from twohand500k.physics.run import PhysicsFixOptions, physics_fix, plan_physics_fix
@@ -348,3 +353,54 @@ class HandsOver:
 
     def __call__(self, unit: Frames) -> UnitResult:
         return UnitResult(self.samples, (), len(self.samples))
+
+
+def test_a_repair_moved_to_another_hand_model_still_verifies(fixed: Path, tmp_path: Path) -> None:
+    size = 1.04
+    models = []
+    for model in (hands().right, hands().left):
+        models.append(
+            dataclasses.replace(
+                model, name="larger", v_template=model.v_template * size,
+                shapedirs=model.shapedirs * size, posedirs=model.posedirs * size,
+            )
+        )  # fmt: skip
+    larger = HandPair(*models)
+    convert_dataset(
+        fixed, hands(), larger, tmp_path / "out", max_residual_m=0.01, workers=1, progress=False
+    )
+    assert not [f for f in verify.verify(tmp_path / "out", larger) if not f.passed]
+    moved = Dataset(tmp_path / "out").array("displacement")
+    here = Dataset(fixed).array("displacement")
+    np.testing.assert_array_equal(np.isnan(moved), np.isnan(here))
+    assert (moved[here == 0] == 0).all() and (here == 0).sum() > 3
+    assert np.nanmax(np.abs(moved - here)) < 5e-4
+
+
+# The command, with the real repair
+
+
+def test_the_command_repairs_draws_and_tells(tmp_path: Path) -> None:
+    """Two drawn pairs through Bullet and judge; the second call finds the dataset finished."""
+    folder = pairs(tmp_path / "pairs", Frames("a", (0, 1, 2, 3)), frame="right wrist")
+    out = tmp_path / "out"
+    command = ["physics-fix", "--input", str(folder), "--out", str(out), "--workers", "1", "-q"]
+    shown = CliRunner().invoke(twohand, [*command, "--dry-run"])
+    assert "would repair 4 pairs of 4 samples (1 pairs of hand shapes, frame right wrist)" in (
+        shown.output
+    )
+    assert not out.exists()
+    shown = CliRunner().invoke(twohand, [*command, "--json", "--limit", "3", "--preview", "1"])
+    assert shown.exit_code == 0, shown.output
+    told = json.loads(shown.stdout)
+    assert told["in"] == 3 == sum(told["verdicts"].values())
+    assert told["kept"] == sum(told["verdicts"][v] for v in ("repaired", "untouched"))
+    assert sum(n["in"] for n in told["kept_by_volume_before"].values()) == 3
+    assert not [f for f in verify.verify(out, hands()) if not f.passed]
+    if told["verdicts"]["repaired"]:
+        assert Path(told["pictures"][0]).name == "preview.png"
+        assert len(list((out / "preview").iterdir())) == 1
+    again = CliRunner().invoke(twohand, [*command, "--limit", "3"])
+    assert "was already finished" in again.output and f"twohand verify {out}" in again.output
+    other = CliRunner().invoke(twohand, [*command, "--limit", "3", "--effort", "fast"])
+    assert isinstance(other.exception, DataError) and "effort" in str(other.exception)

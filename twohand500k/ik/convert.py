@@ -1,9 +1,9 @@
 """A dataset moved to another hand model: the stage behind `twohand hand convert --data`.
 
 Comes in: a finished dataset, the models it was made on and is to go to. Goes out: a dataset of the
-same samples whose skins agree, its joints and limit excess recomputed. What was judged on the old
-skin (penetration, contact) is not known on the new one and becomes NaN; so does the fit error,
-because the recorded points are not at hand.
+same samples whose skins agree, its joints, limit excess and displacement recomputed. What was
+judged on the old skin (penetration, contact) is not known on the new one and becomes NaN; so does
+the fit error, because the recorded points are not at hand.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,12 @@ from twohand500k.conventions import LEFT, N_BETAS, RIGHT
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
 from twohand500k.hand.anatomy import Anatomy
+from twohand500k.hand.measure import pair_displacement
 from twohand500k.hand.refit import Refit, is_mirrored, refit_pair, shape_groups, spread
 from twohand500k.pipeline import RunSummary, Stats, Summary, UnitResult, run
 from twohand500k.shards import Dataset, Reject, Samples
+
+Array = np.ndarray
 
 STAGE = "hand-convert"
 # Side (0 for both where a subject's two hands are one shape) and old betas as bytes: new betas.
@@ -123,13 +126,33 @@ class ConvertShard:
                 self.source, self.target, samples.pose_before, samples.betas,
                 samples.transl_before, known_betas=betas,
             )  # fmt: skip
+            # Two fits of one pose may differ a little: what stood still is to stand still here too.
+            still = _same(samples.pose, samples.pose_before)
+            still &= _same(samples.transl, samples.transl_before)
+            pose_before = np.where(still[:, None, None, None], pose, before.pose)
+            transl_before = np.where(still[:, None, None], transl, before.transl)
             changed |= {
-                "pose_before": before.pose,
-                "transl_before": before.transl,
+                "pose_before": pose_before,
+                "transl_before": transl_before,
                 "volume_before": np.full(len(samples), np.nan),
                 "depth_before": np.full(len(samples), np.nan),
+                "displacement": self._displacement(pose_before, betas, transl_before, joints),
             }
         return replace(samples, **changed)
+
+    def _displacement(
+        self, pose_before: Array, betas: Array, transl_before: Array, joints: Array
+    ) -> Array:
+        """How far the joints moved (n,) m on the target model, NaN where a hand is absent."""
+        pose, transl = (
+            a.astype(np.float32).astype(np.float64) for a in (pose_before, transl_before)
+        )
+        before = [
+            self.target[s].with_shape(betas[:, s]).with_pose(pose[:, s], transl[:, s]).joints
+            for s in (RIGHT, LEFT)
+        ]
+        pairs = zip(np.stack(before, axis=1), joints, strict=True)
+        return np.array([pair_displacement(a, b) for a, b in pairs])
 
 
 def convert_dataset(
@@ -213,6 +236,12 @@ def _shapes_across_shards(dataset: Dataset, source: HandPair, target: HandPair) 
         _key(betas[r, s], s, one_shape): found.betas[p, s]
         for r, p, s in zip(row[chosen], place, side[chosen], strict=True)
     }
+
+
+def _same(a: Array, b: Array) -> Array:
+    """Which samples (n,) have the same numbers in both, NaN where the other has NaN."""
+    same: Array = (a == b) | (np.isnan(a) & np.isnan(b))
+    return same.reshape(len(a), -1).all(axis=1)
 
 
 def _one_shape(source: HandPair, target: HandPair) -> bool:

@@ -388,17 +388,18 @@ def _check_repair(
         if verdict[row] == "untouched" and moved > limit[k]:
             what = f"untouched, but its joints moved {1e3 * moved:.4g} mm"
             report.fault("repair", Fault(what, file, "repair/verdict", row))
-    for row in np.flatnonzero(verdict == ""):
-        report.fault("repair", Fault("has no verdict", file, "repair/verdict", int(row)))
+    for without in np.flatnonzero(verdict == "").tolist():
+        report.fault("repair", Fault("has no verdict", file, "repair/verdict", without))
     for path, most, unit, scale in (
         ("quality/penetration_volume", KEPT_VOLUME_M3, "cm3", 1e6),
         ("quality/penetration_depth", KEPT_DEPTH_M, "mm", 1e3),
     ):
         values = stored[path].array.astype(np.float64)
         # The limit itself, in float32, may lie a little above it.
-        for row in np.flatnonzero(values > most * (1 + np.finfo(np.float32).eps)).tolist():
-            what = f"{scale * values[row]:.4g} {unit} left, a repair keeps {scale * most:g} at most"
-            report.fault("repair", Fault(what, file, path, row))
+        for over in np.flatnonzero(values > most * (1 + np.finfo(np.float32).eps)).tolist():
+            left = f"{scale * values[over]:.4g} {unit} left"
+            what = f"{left}, a repair keeps {scale * most:g} at most"
+            report.fault("repair", Fault(what, file, path, over))
 
 
 # The whole folder
