@@ -38,7 +38,8 @@ _RED = (0.93, 0.10, 0.12)
 _SHINES_THROUGH = 0.8
 # A state on the way is shown where so much of the first overlap is left.
 _LEFT_OF_IT = (0.6, 0.15)
-_CLOSE_UP = 0.030  # metres from the contact to the edge of the picture
+# A close-up reaches so far from its middle, at least and at most, metres.
+_CLOSE_UP = (0.028, 0.06)
 # Width and height of a tile in a sample's own picture and in the sheet.
 _LARGE, _SMALL = (384, 358), (300, 280)
 
@@ -211,7 +212,7 @@ def _cameras(hands: HandPair, film: Sequence[Moment]) -> tuple[Camera, Camera]:
     """
     first = film[0]
     points = np.concatenate(first.skins)
-    middle = _place(hands, first)
+    middle, reach = _place(hands, first)
     wrists = [skin[boundary_loops(hands[s].faces)[0]] for s, skin in enumerate(first.skins)]
     up = points.mean(axis=0) - np.concatenate(wrists).mean(axis=0)
     up /= max(float(np.linalg.norm(up)), 1e-9)
@@ -227,7 +228,7 @@ def _cameras(hands: HandPair, film: Sequence[Moment]) -> tuple[Camera, Camera]:
         if score > best_score:
             best, best_score = direction, score
     everything = np.concatenate([skin for moment in film for skin in moment.skins])
-    corners = middle + _CLOSE_UP * np.concatenate([np.eye(3), -np.eye(3)])
+    corners = middle + reach * np.concatenate([np.eye(3), -np.eye(3)])
     aspect = _LARGE[0] / _LARGE[1]
     return (
         Camera.framing(everything, best, up=up, aspect=aspect),
@@ -235,16 +236,20 @@ def _cameras(hands: HandPair, film: Sequence[Moment]) -> tuple[Camera, Camera]:
     )
 
 
-def _place(hands: HandPair, moment: Moment) -> Array:
-    """The middle of the largest overlap; where there is none, where the skins are nearest."""
+def _place(hands: HandPair, moment: Moment) -> tuple[Array, float]:
+    """The middle (3,) of the largest overlap and how far a close-up of it reaches, m; where there
+    is none, where the skins are nearest."""
     overlap = _overlap(hands, moment.skins)
     if overlap is not None:
         largest = max(overlap.decompose(), key=lambda part: part.volume())
-        return np.asarray(_vertices(largest.to_mesh()).mean(axis=0))
+        points = _vertices(largest.to_mesh())
+        low, high = points.min(axis=0), points.max(axis=0)
+        reach = float(np.clip(0.6 * np.linalg.norm(high - low), *_CLOSE_UP))
+        return (low + high) / 2, reach
     right, left = moment.skins
     distance = np.linalg.norm(right[:, None] - left[None], axis=-1)
     a, b = np.unravel_index(distance.argmin(), distance.shape)
-    return (right[a] + left[b]) / 2
+    return (right[a] + left[b]) / 2, _CLOSE_UP[0]
 
 
 def _sphere(count: int) -> Array:
