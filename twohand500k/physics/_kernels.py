@@ -14,6 +14,8 @@ from twohand500k.conventions import MANO_PARENTS
 Array = NDArray[np.float64]
 
 DOF = 51
+# Multipliers have settled when none moves its contact by more, metres.
+_SETTLED = 1e-6
 _PARENTS = np.array(MANO_PARENTS)
 # ANCESTORS[j, i]: joint i is j or above it. What moves with joint i moves link j.
 ANCESTORS = np.zeros((16, 16))
@@ -165,84 +167,85 @@ def metric(points, carrier, target, weight, p, axes, angle_weight, angles, start
 
 
 @njit(cache=True)
-def factor(H):
-    """Cholesky factor of H (n, n) in place, lower triangle. H is positive definite."""
+def invert(H):
+    """H (n, n), positive definite, becomes its inverse (Gauss-Jordan, row by row)."""
     n = len(H)
-    for i in range(n):
-        for j in range(i + 1):
-            total = H[i, j]
-            for k in range(j):
-                total -= H[i, k] * H[j, k]
-            if i == j:
-                H[i, i] = np.sqrt(total)
-            else:
-                H[i, j] = total / H[j, j]
+    for k in range(n):
+        pivot = 1.0 / H[k, k]
+        row = H[k]
+        row[k] = 1.0
+        for b in range(n):
+            row[b] *= pivot
+        for a in range(n):
+            if a == k:
+                continue
+            share = H[a, k]
+            other = H[a]
+            other[k] = 0.0
+            for b in range(n):
+                other[b] -= share * row[b]
 
 
 @njit(cache=True)
-def back_solve(L, b):
-    """b (n,) becomes (L L^T)^-1 b."""
-    n = len(b)
-    first = 0
-    while first < n and b[first] == 0.0:
-        first += 1
-    for i in range(first, n):
-        total = b[i]
-        for k in range(first, i):
-            total -= L[i, k] * b[k]
-        b[i] = total / L[i, i]
-    for i in range(n - 1, -1, -1):
-        total = b[i]
-        for k in range(i + 1, n):
-            total -= L[k, i] * b[k]
-        b[i] = total / L[i, i]
-
-
-@njit(cache=True)
-def solve(L, g, rows, least, softness, sweeps, step):
+def solve(inverse, g, rows, least, softness, sweeps, step):
     """The step that moves least and keeps every row: rows @ step >= least, softly.
 
-    L (2, 51, 51) factors of both hands' metrics, g (2, 51) their gradients; rows (m, 102),
+    inverse (2, 51, 51) of both hands' metrics, g (2, 51) their gradients; rows (m, 102),
     least (m,). A row may be missed by softness (m,) times its own flexibility times its multiplier,
     so that rows that contradict each other share the miss. Gauss-Seidel on the dual (Hildreth,
     A quadratic programming procedure, 1957). Returns the multipliers (m,); fills step (102,).
     """
     m = len(rows)
-    moved = rows.copy()
-    scale = np.empty(m)
-    for i in range(m):
-        for s in range(2):
-            back_solve(L[s], moved[i, s * DOF : (s + 1) * DOF])
-        total = 0.0
-        for a in range(2 * DOF):
-            total += rows[i, a] * moved[i, a]
-        scale[i] = total
+    moved = np.zeros((m, 2 * DOF))
+    step[:] = 0.0
     for s in range(2):
         part = step[s * DOF : (s + 1) * DOF]
         for a in range(DOF):
-            part[a] = -g[s, a]
-        back_solve(L[s], part)
+            column, share = inverse[s, a], -g[s, a]
+            for b in range(DOF):
+                part[b] += share * column[b]
+        for i in range(m):
+            part = moved[i, s * DOF : (s + 1) * DOF]
+            for a in range(DOF):
+                share = rows[i, s * DOF + a]
+                if share == 0.0:
+                    continue
+                column = inverse[s, a]
+                for b in range(DOF):
+                    part[b] += share * column[b]
+    # gram[i, j]: how much row j opens when row i is pushed with one unit.
+    gram = np.empty((m, m))
+    missing = least.copy()
+    for i in range(m):
+        for j in range(i + 1):
+            total = 0.0
+            for a in range(2 * DOF):
+                total += rows[j, a] * moved[i, a]
+            gram[i, j] = gram[j, i] = total
+        for a in range(2 * DOF):
+            missing[i] -= rows[i, a] * step[a]
     multiplier = np.zeros(m)
-    for sweep in range(sweeps):
+    for _ in range(sweeps):
         largest = 0.0
         for i in range(m):
-            if scale[i] <= 0.0:
+            scale = gram[i, i]
+            if scale <= 0.0:
                 continue
-            soft = softness[i] * scale[i]
-            missing = least[i] - soft * multiplier[i]
-            for a in range(2 * DOF):
-                missing -= rows[i, a] * step[a]
-            change = missing / (scale[i] + soft)
+            soft = softness[i] * scale
+            change = (missing[i] - soft * multiplier[i]) / (scale + soft)
             if multiplier[i] + change < 0.0:
                 change = -multiplier[i]
             if change == 0.0:
                 continue
             multiplier[i] += change
-            for a in range(2 * DOF):
-                step[a] += change * moved[i, a]
-            moves = abs(change) * scale[i]
-            if moves > largest:
-                largest = moves
-        if largest < 1e-6:
+            effect = gram[i]
+            for j in range(m):
+                missing[j] -= change * effect[j]
+            largest = max(largest, abs(change) * scale)
+        if largest < _SETTLED:
             break
+    for i in range(m):
+        if multiplier[i] != 0.0:
+            for a in range(2 * DOF):
+                step[a] += multiplier[i] * moved[i, a]
     return multiplier

@@ -24,14 +24,18 @@ from twohand500k.conventions import LEFT, MANO_CHAINS, MANO_PARENTS, RIGHT
 from twohand500k.hand import HandPair
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.hand.rotations import Array
-from twohand500k.physics._kernels import ANCESTORS, DOF, factor, metric, rows_of_contacts, solve
-from twohand500k.physics.skin import Skin, Touches, region_touches, touches
+from twohand500k.physics._kernels import ANCESTORS, DOF, invert, metric, rows_of_contacts, solve
+from twohand500k.physics.skin import Skin, Touches, nearest_of_regions, touches
 from twohand500k.physics.state import Frames, Pair, State
 from twohand500k.physics.world import Contacts, World
 
 # A contact that was meant is kept within this, and the skins are left this far apart, metres.
 _KEPT_WITHIN = 0.0008
-_CLEARANCE = 0.0
+_CLEARANCE = 0.0001
+# Bullet's steps end when the skins overlap by no more than this: such a depth is one that the
+# skin's steps can read, and links are rounder than hands. Steps end when all is this still.
+_SHALLOW = 0.003
+_AT_REST = 0.0003
 # Contacts within this count, in Bullet and on the skin, metres.
 _REACH_LINKS = 0.008
 _REACH_SKIN = 0.005
@@ -49,7 +53,7 @@ _PULL = 300.0
 # Of the skin's contacts between two parts only such as lie so far from each other, metres.
 _SPACING = 0.004
 _SWEEPS = 60
-_SOFT, _SOFT_KEPT = 0.01, 0.1
+_SOFT, _SOFT_KEPT = 0.01, 0.05
 
 
 @dataclass(frozen=True)
@@ -160,31 +164,37 @@ class Problem:
 
 
 def guide(problem: Problem, state: State, effort: Effort, trace: Trace) -> State:
-    """Repair from `state` on: steps on Bullet's contacts, then on the skin's."""
+    """Repair from `state` on: steps on Bullet's contacts while deep, then on the skin's."""
     trace.passed(state)
     for _ in range(effort.link_steps):
         frames = problem.pair.frames(state)
-        contacts = _contacts(problem.bodies.world, state, frames)
-        trace.evaluations += 1
-        rows = _Rows(problem, frames)
-        rows.add_links(contacts)
-        rows.add_kept(problem.skin(frames))
-        state, moved = _step(problem, state, frames, rows)
-        trace.passed(state)
-        if moved < 2e-4:
-            break
-    for _ in range(effort.skin_steps):
-        frames = problem.pair.frames(state)
-        contacts = _contacts(problem.bodies.world, state, frames)
-        trace.evaluations += 1
         skins = problem.skin(frames)
         rows = _Rows(problem, frames)
-        rows.add_links(contacts, between=False)
-        rows.add_skin(skins)
+        if rows.depth(skins) < _SHALLOW:
+            break
+        rows.add_links(_contacts(problem.bodies.world, state, frames))
+        trace.evaluations += 1
         rows.add_kept(skins)
         state, moved = _step(problem, state, frames, rows)
         trace.passed(state)
-        if moved < 1e-4:
+        if moved < _AT_REST:
+            break
+    return polish(problem, state, effort.skin_steps, _CLEARANCE, trace)
+
+
+def polish(problem: Problem, state: State, steps: int, clearance: float, trace: Trace) -> State:
+    """Steps on the skin's contacts alone, which are left `clearance` (m) apart."""
+    for _ in range(steps):
+        frames = problem.pair.frames(state)
+        skins = problem.skin(frames)
+        rows = _Rows(problem, frames)
+        rows.add_links(_contacts(problem.bodies.world, state, frames, between=False))
+        trace.evaluations += 1
+        deepest = rows.add_skin(skins, clearance)
+        rows.add_kept(skins)
+        state, moved = _step(problem, state, frames, rows)
+        trace.passed(state)
+        if moved < _AT_REST and deepest < _AT_REST:
             break
     return state
 
@@ -198,48 +208,54 @@ class _Rows:
         self.least: list[Array] = []
         self.softness: list[Array] = []
 
-    def add_links(self, contacts: Contacts, between: bool = True) -> None:
+    def add_links(self, contacts: Contacts) -> None:
         """Bullet's contacts: links of two hands come apart, links of one hand no closer."""
-        own = contacts.side_a == contacts.side_b
-        chosen = np.flatnonzero(own | between)
         least = -contacts.gap
-        for i in np.flatnonzero(own):
+        for i in np.flatnonzero(contacts.side_a == contacts.side_b):
             key = (int(contacts.side_a[i]), int(contacts.link_a[i]), int(contacts.link_b[i]))
             least[i] += self.problem.own_gap.get(key, 0.0)
         rows = rows_of_contacts(
-            contacts.point_a[chosen], contacts.point_b[chosen], contacts.normal[chosen],
-            ANCESTORS[contacts.link_a[chosen]], ANCESTORS[contacts.link_b[chosen]],
-            contacts.side_a[chosen], contacts.side_b[chosen], self.frames.p, self.frames.axes,
+            contacts.point_a, contacts.point_b, contacts.normal,
+            ANCESTORS[contacts.link_a], ANCESTORS[contacts.link_b],
+            contacts.side_a, contacts.side_b, self.frames.p, self.frames.axes,
         )  # fmt: skip
-        self._add(rows, least[chosen], _SOFT)
+        self._add(rows, least, _SOFT)
 
-    def add_skin(self, skins: tuple[Array, Array]) -> None:
-        """Skin near the other hand's skin may come as near as touching."""
-        for a, b in ((RIGHT, LEFT), (LEFT, RIGHT)):
-            found = touches(
-                self.problem.bodies.skins[a], skins[a], self.problem.bodies.skins[b], skins[b],
-                _REACH_SKIN,
-            )  # fmt: skip
+    def depth(self, skins: tuple[Array, Array]) -> float:
+        """How deep (m) a vertex of one hand lies inside the other."""
+        return max(-found.gap.min(initial=0.0) for _, _, found in self._touching(skins))
+
+    def add_skin(self, skins: tuple[Array, Array], clearance: float) -> float:
+        """Skin near the other hand's skin may come as near as touching. Returns the depth (m)."""
+        deepest = 0.0
+        for a, b, found in self._touching(skins):
             chosen = self._thinned(found, a, b)
-            self._add(self._between(found, chosen, a, b), _CLEARANCE - found.gap[chosen], _SOFT)
+            deepest = max(deepest, -found.gap.min(initial=0.0))
+            self._add(self._between(found, chosen, a, b), clearance - found.gap[chosen], _SOFT)
+        return deepest
+
+    def _touching(self, skins: tuple[Array, Array]) -> list[tuple[int, int, Touches]]:
+        models = self.problem.bodies.skins
+        return [
+            (a, b, touches(models[a], skins[a], models[b], skins[b], _REACH_SKIN))
+            for a, b in ((RIGHT, LEFT), (LEFT, RIGHT))
+        ]
 
     def add_kept(self, skins: tuple[Array, Array]) -> None:
         """The nearest points of regions meant to touch may not part further than allowed."""
+        models = self.problem.bodies.skins
         for regions in self.problem.kept:
-            nearest: tuple[float, Touches, int, int, int] | None = None
+            nearest = None
             for a, b in ((RIGHT, LEFT), (LEFT, RIGHT)):
-                found = region_touches(
-                    self.problem.bodies.skins[a], skins[a], regions[a],
-                    self.problem.bodies.skins[b], skins[b], regions[b], 0.05,
-                )  # fmt: skip
-                if len(found.gap):
-                    i = int(np.argmin(np.abs(found.gap)))
-                    if nearest is None or abs(found.gap[i]) < abs(nearest[0]):
-                        nearest = (float(found.gap[i]), found, i, a, b)
+                found = nearest_of_regions(
+                    models[a], skins[a], regions[a], models[b], skins[b], regions[b]
+                )
+                if len(found.gap) and (nearest is None or found.gap[0] < nearest[2].gap[0]):
+                    nearest = a, b, found
             if nearest is not None:
-                gap, found, i, a, b = nearest
-                row = self._between(found, np.array([i]), a, b)
-                self._add(-row, np.array([gap - _KEPT_WITHIN]), _SOFT_KEPT)
+                a, b, found = nearest
+                row = self._between(found, np.array([0]), a, b)
+                self._add(-row, found.gap - _KEPT_WITHIN, _SOFT_KEPT)
 
     def add_bounds(self, state: State) -> None:
         """Angles near a bound stay within it."""
@@ -293,7 +309,7 @@ def _step(problem: Problem, state: State, frames: Frames, rows: _Rows) -> tuple[
             joints[s], _CARRIERS, target[s], weight[s], frames.p[s], frames.axes[s],
             problem.bodies.angle_cost, state.angles[s], pair.start.angles[s], H[s], g[s],
         )  # fmt: skip
-        factor(H[s])
+        invert(H[s])
     step = np.empty(2 * DOF)
     C, least = np.concatenate(rows.rows), np.concatenate(rows.least)
     solve(H, g, C, least, np.concatenate(rows.softness), _SWEEPS, step)
@@ -315,9 +331,11 @@ def link_contacts(problem: Problem, state: State, reach: float = _REACH_LINKS) -
     return _contacts(problem.bodies.world, state, problem.pair.frames(state), reach)
 
 
-def _contacts(world: World, state: State, frames: Frames, reach: float = _REACH_LINKS) -> Contacts:
+def _contacts(
+    world: World, state: State, frames: Frames, reach: float = _REACH_LINKS, between: bool = True
+) -> Contacts:
     local = np.swapaxes(frames.R[:, _PARENTS], -1, -2) @ frames.R[:, 1:]
-    return world.contacts(state.R_world_wrist, state.wrist, local, reach, True)
+    return world.contacts(state.R_world_wrist, state.wrist, local, reach, between)
 
 
 _PARENTS = np.array(MANO_PARENTS)[1:]

@@ -8,11 +8,17 @@ joint between them.
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from scipy.spatial import ConvexHull
 
-from twohand500k.conventions import N_MANO_JOINTS
+from twohand500k.conventions import MANO_PARENTS, N_MANO_JOINTS
+from twohand500k.hand.capsules import one_segment_distance
 from twohand500k.hand.model import HandModel
 from twohand500k.hand.rotations import Array
+
+_PARENTS = np.array(MANO_PARENTS)
+# A bone is asked at so many points whether it lies near the palm's box.
+_ALONG = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,3 +72,99 @@ def _closed(points: Array) -> tuple[Array, np.ndarray]:
     inward = np.einsum("fc,fc->f", normal, hull.equations[:, :3]) < 0
     faces[inward] = faces[inward][:, ::-1]
     return points, faces
+
+
+def bounds_of(hulls: list[Array]) -> tuple[Array, Array]:
+    """What surely holds each link, in its own frame, metres.
+
+    Returns capsules (16, 7), both ends and a radius, and the palm's box (2, 3).
+    """
+    capsules = np.zeros((N_MANO_JOINTS, 7))
+    for j, hull in enumerate(hulls):
+        direction = hull.mean(axis=0)
+        direction /= np.linalg.norm(direction)
+        along = hull @ direction
+        ends = np.outer([0.8 * along.min(), 0.8 * along.max()], direction)
+        share = np.clip((hull - ends[0]) @ direction, 0.0, np.linalg.norm(ends[1] - ends[0]))
+        radius = np.linalg.norm(hull - ends[0] - share[:, None] * direction, axis=1).max()
+        capsules[j] = *ends[0], *ends[1], radius
+    return capsules, np.stack([hulls[0].min(axis=0), hulls[0].max(axis=0)])
+
+
+@njit(cache=True)
+def near_links(rest, R_parent_joint, capsules, palm_box, neighbours, reach):
+    """Pairs (n, 2) of one hand's links, no neighbours, whose bounds lie within reach.
+
+    rest (16, 3), R_parent_joint (15, 3, 3), capsules (16, 7), palm_box (2, 3),
+    neighbours (16, 16) bool. Computed in the wrist's frame.
+    """
+    R, p = np.zeros((16, 3, 3)), np.zeros((16, 3))
+    ends = np.empty((16, 2, 3))
+    for j in range(16):
+        if j == 0:
+            R[0] = np.eye(3)
+        else:
+            parent = _PARENTS[j]
+            for a in range(3):
+                p[j, a] = p[parent, a]
+                for b in range(3):
+                    p[j, a] += R[parent, a, b] * (rest[j, b] - rest[parent, b])
+                    for c in range(3):
+                        R[j, a, b] += R[parent, a, c] * R_parent_joint[j - 1, c, b]
+        for e in range(2):
+            for a in range(3):
+                ends[j, e, a] = p[j, a]
+                for b in range(3):
+                    ends[j, e, a] += R[j, a, b] * capsules[j, 3 * e + b]
+    pairs = np.empty((120, 2), dtype=np.int64)
+    count = 0
+    for i in range(16):
+        for j in range(i + 1, 16):
+            if neighbours[i, j]:
+                continue
+            radius = capsules[j, 6]
+            if i == 0:
+                apart = np.inf
+                length = 0.0
+                for a in range(3):
+                    length += (ends[j, 1, a] - ends[j, 0, a]) ** 2
+                for k in range(_ALONG):
+                    t = k / (_ALONG - 1.0)
+                    d = 0.0
+                    for a in range(3):
+                        x = (1.0 - t) * ends[j, 0, a] + t * ends[j, 1, a]
+                        out = max(palm_box[0, a] - x, x - palm_box[1, a], 0.0)
+                        d += out * out
+                    apart = min(apart, np.sqrt(d))
+                # Between two points asked the bone may come nearer by half their distance.
+                apart -= 0.5 * np.sqrt(length) / (_ALONG - 1.0)
+            else:
+                apart = one_segment_distance(ends[i, 0], ends[i, 1], ends[j, 0], ends[j, 1])
+                radius += capsules[i, 6]
+            if apart < radius + reach:
+                pairs[count, 0], pairs[count, 1] = i, j
+                count += 1
+    return pairs[:count].copy()
+
+
+@njit(cache=True)
+def quaternions(R, out):
+    """Unit quaternions, xyzw, of rotation matrices (n, 3, 3), into out (n, 4)."""
+    for i in range(len(R)):
+        m = R[i]
+        # 4 q_k^2 for k = x, y, z, w: begin with the largest, the best conditioned.
+        size = (
+            1.0 + m[0, 0] - m[1, 1] - m[2, 2], 1.0 - m[0, 0] + m[1, 1] - m[2, 2],
+            1.0 - m[0, 0] - m[1, 1] + m[2, 2], 1.0 + m[0, 0] + m[1, 1] + m[2, 2],
+        )  # fmt: skip
+        if size[3] >= max(size[0], size[1], size[2]):
+            q = (m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], size[3])
+        elif size[0] >= max(size[1], size[2]):
+            q = (size[0], m[1, 0] + m[0, 1], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2])
+        elif size[1] >= size[2]:
+            q = (m[1, 0] + m[0, 1], size[1], m[2, 1] + m[1, 2], m[0, 2] - m[2, 0])
+        else:
+            q = (m[0, 2] + m[2, 0], m[2, 1] + m[1, 2], size[2], m[1, 0] - m[0, 1])
+        length = np.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3])
+        for k in range(4):
+            out[i, k] = q[k] / length

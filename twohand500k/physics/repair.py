@@ -1,9 +1,9 @@
 """One pair repaired: what moved, by how much, and what became of it.
 
-In: a `PairInput`, MANO parameters and the contact that was meant. Out: a `Repaired` with the judge's
-word before and after. Guided steps first (`guided`); where they stall, restarts from states drawn
-about the pair and scored in Bullet (`sampling`), the least moved of which is taken. A pair that
-merely stands apart, or overlaps by less than can be seen, passes untouched, bit by bit.
+In: a `PairInput`, MANO parameters and the contact that was meant. Out: a `Repaired` with what the
+judge said before and after. Guided steps first (`guided`); where they stall, restarts from states
+drawn about the pair and scored in Bullet (`sampling`), the least moved of which is taken. A pair
+that merely stands apart, or overlaps by less than can be seen, passes untouched, bit by bit.
 
 A result is a function of (pair, random numbers, previous frame, options) alone: every pair has its
 own `Problem`, Bullet's contacts do not depend on what it was asked before.
@@ -28,10 +28,11 @@ from twohand500k.physics.guided import (
     Problem,
     Trace,
     guide,
+    polish,
 )
 from twohand500k.physics.judge import Judge, Judgement
 from twohand500k.physics.sampling import sample, spread
-from twohand500k.physics.skin import region_touches, touches
+from twohand500k.physics.skin import nearest_of_regions, touches
 from twohand500k.physics.state import Pair, State
 from twohand500k.physics.world import World
 
@@ -51,7 +52,7 @@ _TOUCHING, _SHALLOW, _MOST_KEPT = 0.002, 0.003, 4
 
 @dataclass(frozen=True)
 class RepairOptions:
-    """method: guided, or the paper's plain sampling. effort: fast takes fewer steps, no restarts."""
+    """method: guided, or the paper's plain sampling. effort: fast has fewer steps, no restarts."""
 
     method: Method = "guided"
     effort: Literal["fast", "best"] = "best"
@@ -149,24 +150,35 @@ class Repairer:
             state = guide(problem, start, _EFFORT[self.options.effort], trace)
         outcome = self._outcome(pair, problem, state, before, trace)
         if self.options.method == "guided" and self.options.effort == "best":
-            outcome = self._restarted(pair, problem, rng, trace, outcome)
+            outcome = self._improved(pair, problem, rng, trace, outcome)
         return replace(outcome, evaluations=trace.evaluations)
 
-    def _restarted(
+    def _improved(
         self, pair: PairInput, problem: Problem, rng: np.random.Generator, trace: Trace,
         outcome: Repaired,
     ) -> Repaired:  # fmt: skip
         """The best of more attempts, while the first is not good enough."""
-        best = outcome
-        for round_number in range(_RESTARTS):
-            if _is_good(best):
+        best = self._polished(pair, problem, trace, outcome)
+        for _ in range(_RESTARTS):
+            if best.kept:
                 break
             for begin in spread(problem, rng, trace, _RESTART_DRAWS, _RESTART_KEPT):
                 state = guide(problem, begin, _RESTART_EFFORT, trace)
                 other = self._outcome(pair, problem, state, outcome.before, trace)
-                if _rank(other) < _rank(best):
-                    best = other
+                best = min(best, self._polished(pair, problem, trace, other), key=_rank)
         return best
+
+    def _polished(
+        self, pair: PairInput, problem: Problem, trace: Trace, outcome: Repaired
+    ) -> Repaired:
+        """Steps on the skin with more room, for what is left between the skin's vertices."""
+        for clearance in _POLISH_CLEARANCES:
+            if _is_good(outcome) or not outcome.kept or outcome.state is None:
+                break
+            state = polish(problem, outcome.state, _POLISH_STEPS, clearance, trace)
+            other = self._outcome(pair, problem, state, outcome.before, trace)
+            outcome = min(outcome, other, key=_rank)
+        return outcome
 
     def _outcome(
         self, pair: PairInput, problem: Problem, state: State, before: Judgement, trace: Trace
@@ -213,10 +225,10 @@ class Repairer:
         if min(intended) >= 0:
             nearest = np.inf
             for a, b in ((RIGHT, LEFT), (LEFT, RIGHT)):
-                found = region_touches(
-                    skins[a], posed[a], intended[a], skins[b], posed[b], intended[b], _TOUCHING
+                found = nearest_of_regions(
+                    skins[a], posed[a], intended[a], skins[b], posed[b], intended[b]
                 )
-                nearest = min(nearest, np.abs(found.gap).min(initial=np.inf))
+                nearest = min(nearest, found.gap.min(initial=np.inf))
             if nearest <= _TOUCHING:
                 return (intended,)
         counts = np.zeros((len(REGIONS), len(REGIONS)), dtype=np.int64)
@@ -237,6 +249,8 @@ class Repairer:
 _EFFORT = {"fast": FAST, "best": BEST}
 _RESTART_EFFORT = Effort(link_steps=10, skin_steps=8)
 _RESTARTS, _RESTART_DRAWS, _RESTART_KEPT = 3, 16, 3
+# Skins are left so far apart, one try after the other, metres, in so many steps each.
+_POLISH_CLEARANCES, _POLISH_STEPS = (0.0003, 0.0006), 2
 
 
 def _verdict(before: Judgement, after: Judgement) -> Verdict:
@@ -259,7 +273,7 @@ def _rank(outcome: Repaired) -> tuple[int, float]:
     if _is_good(outcome):
         return 0, outcome.displacement
     if outcome.kept:
-        return 1, outcome.displacement + 1e5 * outcome.after.volume
+        return 1, outcome.displacement + outcome.after.depth
     return 2, outcome.after.volume if np.isfinite(outcome.after.volume) else np.inf
 
 

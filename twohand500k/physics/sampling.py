@@ -13,7 +13,7 @@ from twohand500k.physics._kernels import DOF
 from twohand500k.physics.guided import Problem, Trace, link_contacts
 from twohand500k.physics.state import State
 
-# The paper's scheme: so many draws a round, rounds, and the share of draws that the next learns from.
+# The paper's scheme: draws a round, rounds, the share of draws that the next round learns from.
 DRAWS, ROUNDS, _ELITE = 24, 14, 0.25
 # What a draw's overlap costs against a joint's movement: metres of mean movement a metre of depth.
 _OVERLAP_COST = 3.0

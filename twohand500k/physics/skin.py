@@ -114,13 +114,26 @@ def touches(a: Skin, skin_a: Array, b: Skin, skin_b: Array, reach: float) -> Tou
     return _touches(vertices, skin_a, b.by_part, b.part_of_face, b, skin_b, reach)
 
 
-def region_touches(
-    a: Skin, skin_a: Array, region_a: int, b: Skin, skin_b: Array, region_b: int, reach: float
+def nearest_of_regions(
+    a: Skin, skin_a: Array, region_a: int, b: Skin, skin_b: Array, region_b: int
 ) -> Touches:
-    """The same of one region's vertices against the faces of a region of the other hand."""
-    vertices = np.flatnonzero(a.region == region_a)
+    """The vertex of a's region nearest to b's region, one row, or none beyond 15 mm.
+
+    A region is an open patch and has no inside: gap is negative only where the vertex lies inside
+    the other hand.
+    """
     faces = b.faces_of(region_b)
-    return _touches(vertices, skin_a, faces, np.zeros_like(faces), b, skin_b, reach)
+    vertices = np.flatnonzero(a.region == region_a)
+    found = _touches(vertices, skin_a, faces, np.zeros_like(faces), b, skin_b, _DEEPEST)
+    if not len(found.gap):
+        return found
+    best = np.argmin(np.abs(found.gap))[None]
+    found = Touches(*(field[best] for field in found))
+    if found.gap[0] < 0.0:
+        whole = _touches(found.vertex, skin_a, b.by_part, b.part_of_face, b, skin_b, _DEEPEST)
+        if len(whole.gap) and whole.gap[0] >= 0.0:
+            found = found._replace(gap=-found.gap, normal=-found.normal)
+    return found
 
 
 def _touches(

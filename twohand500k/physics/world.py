@@ -1,9 +1,9 @@
 """The Bullet world: two articulated hands of convex links, and where they touch.
 
-In: betas and a pair's joint frames. Out: `Contacts`, the nearest points of all links that lie within
-reach of each other, of the two hands and of each hand with itself. A hand is one multibody: the palm
-its base, fifteen links on spherical joints, three rotational degrees each; how far an angle may go
-is for the repair to say. Nothing is simulated: poses are set and distances asked for.
+In: betas and a pair's joint frames. Out: `Contacts`, the nearest points of all links that lie
+within reach of each other, of the two hands and of each hand with itself. A hand is one multibody:
+the palm its base, fifteen links on spherical joints, three rotational degrees each; how far an
+angle may go is for the repair to say. Nothing is simulated: poses are set, distances asked for.
 
 Distances come from `getClosestPoints`, which makes its manifolds anew with every question, so that
 an answer depends on nothing that was asked before; `performCollisionDetection` keeps them, and is
@@ -22,11 +22,13 @@ import numpy as np
 import pybullet
 from scipy.spatial.transform import Rotation
 
-from twohand500k.conventions import LEFT, MANO_PARENTS, N_MANO_JOINTS, RIGHT
+from twohand500k.conventions import LEFT, MANO_PARENTS, N_BETAS, N_MANO_JOINTS, RIGHT
 from twohand500k.hand import HandPair
 from twohand500k.hand.rotations import Array
-from twohand500k.physics.links import Links
+from twohand500k.physics.links import Links, bounds_of, near_links, quaternions
 
+# Links of one hand are asked for within this, metres.
+_OWN_REACH = 0.004
 _IDENTITY = [0.0, 0.0, 0.0, 1.0]
 _STILL = [[0.0, 0.0, 0.0]] * (N_MANO_JOINTS - 1)
 _LINKS = list(range(N_MANO_JOINTS - 1))
@@ -53,12 +55,12 @@ class Contacts:
 
 @dataclass(frozen=True, eq=False)
 class _Body:
-    """One side's hand in Bullet. rest (16, 3); ball (16, 4): a sphere about each link's hull, in
-    the link's own frame."""
+    """One side's hand in Bullet. rest (16, 3); capsules, palm_box: see `bounds_of`."""
 
     number: int
     rest: Array
-    ball: Array
+    capsules: Array
+    palm_box: Array
 
 
 class World:
@@ -71,8 +73,8 @@ class World:
         self._client = -1
         self._bodies: dict[tuple[int, bytes], _Body] = {}
         self._used: list[_Body] = []
-        self._neighbours: Array | None = None
         self._open()
+        self._neighbours = self._neighbour_links()
 
     def __enter__(self) -> "World":
         return self
@@ -112,35 +114,37 @@ class World:
         wrist: Array,
         R_parent_joint: Array,
         reach: float,
+        between: bool = True,
         own: bool = True,
     ) -> Contacts:
-        """Links nearer than reach (m) to each other, own: those of one hand too.
+        """Links nearer than reach (m): of two hands (between), of one hand within own reach (own).
 
         R_world_wrist (2, 3, 3), wrist (2, 3) m, R_parent_joint (2, 15, 3, 3).
         """
         self._pose(R_world_wrist, wrist, R_parent_joint)
+        client = self._client
         right, left = (body.number for body in self._used)
-        found = [
-            (RIGHT, LEFT, point)
-            for point in pybullet.getClosestPoints(right, left, reach, physicsClientId=self._client)
-        ]
+        found = []
+        if between:
+            points = pybullet.getClosestPoints(right, left, reach, physicsClientId=client)
+            found += [(RIGHT, LEFT, point) for point in points]
         if own:
             for side in (RIGHT, LEFT):
                 number = self._used[side].number
-                for a, b in self._near_pairs(side, R_world_wrist, wrist, R_parent_joint, reach):
+                for a, b in self._near_pairs(side, R_parent_joint, _OWN_REACH):
                     found += [
                         (side, side, point)
                         for point in pybullet.getClosestPoints(
-                            number, number, reach, a - 1, b - 1, physicsClientId=self._client
+                            number, number, _OWN_REACH, a - 1, b - 1, physicsClientId=client
                         )
                     ]
-        return _sorted(found)
+        return _sorted(found, R_world_wrist[RIGHT], wrist[RIGHT])
 
     def link_poses(self, R_world_wrist: Array, wrist: Array, R_parent_joint: Array) -> Array:
         """Bullet's own forward kinematics: frames (2, 16, 4, 4) of all links in the world."""
         self._pose(R_world_wrist, wrist, R_parent_joint)
-        T = np.zeros((2, N_MANO_JOINTS, 4, 4))
-        T[..., 3, 3] = 1.0
+        T_right_link = np.zeros((2, N_MANO_JOINTS, 4, 4))
+        T_right_link[..., 3, 3] = 1.0
         for side in (RIGHT, LEFT):
             body = self._used[side].number
             place = [pybullet.getBasePositionAndOrientation(body, physicsClientId=self._client)]
@@ -150,10 +154,12 @@ class World:
                     body, _LINKS, computeForwardKinematics=1, physicsClientId=self._client
                 )
             ]
-            T[side, :, :3, 3] = [position for position, _ in place]
+            T_right_link[side, :, :3, 3] = [position for position, _ in place]
             quats_xyzw = [orientation for _, orientation in place]
-            T[side, :, :3, :3] = Rotation.from_quat(quats_xyzw).as_matrix()
-        return T
+            T_right_link[side, :, :3, :3] = Rotation.from_quat(quats_xyzw).as_matrix()
+        T_world_right = np.eye(4)
+        T_world_right[:3, :3], T_world_right[:3, 3] = R_world_wrist[RIGHT], wrist[RIGHT]
+        return T_world_right @ T_right_link
 
     def _open(self) -> None:
         self._client = pybullet.connect(pybullet.DIRECT)
@@ -194,85 +200,84 @@ class World:
         )  # fmt: skip
         if number < 0 or min(shapes) < 0:
             raise RuntimeError("Bullet could not make a hand's body")
-        centre = np.array([hull.mean(axis=0) for hull in hulls])
-        radius = [
-            np.linalg.norm(hull - c, axis=1).max() for hull, c in zip(hulls, centre, strict=True)
-        ]
-        return _Body(number, rest, np.column_stack([centre, radius]))
+        for link in range(-1, count):
+            # We ask for pairs by name. Bullet's own list of pairs that might meet would be kept up
+            # to date with every pose of every body, and costs more than the questions.
+            pybullet.setCollisionFilterGroupMask(number, link, 0, 0, physicsClientId=client)
+        return _Body(number, rest, *bounds_of(hulls))
 
     def _pose(self, R_world_wrist: Array, wrist: Array, R_parent_joint: Array) -> None:
+        """Set both hands, in the right wrist's frame: setting a base costs as much as asking.
+
+        A base that stands where it stood is left alone; the right one always does.
+        """
         if not self._used:
             raise ValueError("shape() says which hands are meant, and was not called")
-        R = np.concatenate([R_world_wrist[:, None], R_parent_joint], axis=1)
-        quats_xyzw = Rotation.from_matrix(R.reshape(-1, 3, 3)).as_quat().reshape(2, -1, 4).tolist()
+        quats_xyzw = np.empty((2, N_MANO_JOINTS, 4))
+        R_right_left = R_world_wrist[RIGHT].T @ R_world_wrist[LEFT]
+        quaternions(R_right_left[None], quats_xyzw[LEFT, :1])
+        for side in (RIGHT, LEFT):
+            quaternions(R_parent_joint[side], quats_xyzw[side, 1:])
+        place = (R_world_wrist[RIGHT].T @ (wrist[LEFT] - wrist[RIGHT])).tolist()
+        joints = quats_xyzw[:, 1:].tolist()
+        pybullet.resetBasePositionAndOrientation(
+            self._used[LEFT].number, place, quats_xyzw[LEFT, 0].tolist(),
+            physicsClientId=self._client,
+        )  # fmt: skip
         for side, body in enumerate(self._used):
-            pybullet.resetBasePositionAndOrientation(
-                body.number, wrist[side].tolist(), quats_xyzw[side][0],
-                physicsClientId=self._client,
-            )  # fmt: skip
             pybullet.resetJointStatesMultiDof(
-                body.number, _LINKS, quats_xyzw[side][1:], _STILL, physicsClientId=self._client
+                body.number, _LINKS, joints[side], _STILL, physicsClientId=self._client
             )
 
-    def _near_pairs(
-        self, side: int, R_world_wrist: Array, wrist: Array, R_parent_joint: Array, reach: float
-    ) -> list[tuple[int, int]]:
-        """Pairs of one hand's links that are no neighbours and whose spheres lie within reach."""
+    def _near_pairs(self, side: int, R_parent_joint: Array, reach: float) -> list[list[int]]:
+        """Pairs of one hand's links that are no neighbours and may lie within reach."""
         body = self._used[side]
-        R = np.empty((N_MANO_JOINTS, 3, 3))
-        p = np.empty((N_MANO_JOINTS, 3))
-        R[0], p[0] = R_world_wrist[side], wrist[side]
-        for j in range(1, N_MANO_JOINTS):
-            parent = MANO_PARENTS[j]
-            R[j] = R[parent] @ R_parent_joint[side, j - 1]
-            p[j] = p[parent] + R[parent] @ (body.rest[j] - body.rest[parent])
-        centre = p + np.einsum("jab,jb->ja", R, body.ball[:, :3])
-        apart = np.linalg.norm(centre[:, None] - centre, axis=-1)
-        near = apart < body.ball[:, None, 3] + body.ball[:, 3] + reach
-        pairs = np.argwhere(np.triu(near & ~self._neighbour_links(), 1))
-        return [(int(a), int(b)) for a, b in pairs]
+        return near_links(
+            body.rest, R_parent_joint[side], body.capsules, body.palm_box,
+            self._neighbours, reach,
+        ).tolist()  # fmt: skip
 
     def _neighbour_links(self) -> Array:
         """(16, 16): links that do not meet, being parent and child or near in the flat hand."""
-        if self._neighbours is None:
-            near = np.eye(N_MANO_JOINTS, dtype=bool)
-            for j in range(1, N_MANO_JOINTS):
-                near[j, MANO_PARENTS[j]] = near[MANO_PARENTS[j], j] = True
-            used = self._used
-            self.shape(np.zeros((2, 10)))
-            identity = np.broadcast_to(np.eye(3), (2, N_MANO_JOINTS, 3, 3))
-            self._pose(identity[:, 0], np.zeros((2, 3)), identity[:, 1:])
-            number = self._used[RIGHT].number
-            for point in pybullet.getClosestPoints(
-                number, number, self._table["neighbours"]["rest_gap"], physicsClientId=self._client
-            ):
-                a, b = point[3] + 1, point[4] + 1
-                near[a, b] = near[b, a] = True
-            self._neighbours = near
-            if used:
-                self._used = used
-        return self._neighbours
+        near = np.eye(N_MANO_JOINTS, dtype=bool)
+        for j in range(1, N_MANO_JOINTS):
+            near[j, MANO_PARENTS[j]] = near[MANO_PARENTS[j], j] = True
+        self.shape(np.zeros((2, N_BETAS)))
+        flat = np.tile(np.eye(3), (2, N_MANO_JOINTS, 1, 1))
+        self._pose(flat[:, 0], np.zeros((2, 3)), flat[:, 1:])
+        number = self._used[RIGHT].number
+        for point in pybullet.getClosestPoints(
+            number, number, self._table["neighbours"]["rest_gap"], physicsClientId=self._client
+        ):
+            a, b = point[3] + 1, point[4] + 1
+            near[a, b] = near[b, a] = True
+        self._used = []
+        return near
 
 
-def _sorted(found: list[tuple[int, int, Any]]) -> Contacts:
+def _sorted(found: list[tuple[int, int, Any]], R_world_right: Array, right: Array) -> Contacts:
+    """Bullet's points, given in the right wrist's frame, sorted and put into the world."""
     rows = sorted(
-        (
-            (a, point[3] + 1, b, point[4] + 1, *point[5], *point[6], *point[7], point[8])
-            if a != b or point[3] < point[4]
-            else (
-                a, point[4] + 1, b, point[3] + 1, *point[6], *point[5],
-                *(-x for x in point[7]), point[8],
-            )
-        )
+        (a, point[3], b, point[4], *point[5], *point[6], *point[7], point[8])
         for a, b, point in found
-    )  # fmt: skip
+    )
     table = np.array(rows, dtype=np.float64).reshape(-1, 14)
     sides = table[:, :4].astype(np.int64)
     return Contacts(
-        sides[:, 0], sides[:, 1], sides[:, 2], sides[:, 3],
-        np.ascontiguousarray(table[:, 4:7]), np.ascontiguousarray(table[:, 7:10]),
-        np.ascontiguousarray(table[:, 10:13]), np.ascontiguousarray(table[:, 13]),
-    )  # fmt: skip
+        side_a=sides[:, 0],
+        link_a=sides[:, 1] + 1,
+        side_b=sides[:, 2],
+        link_b=sides[:, 3] + 1,
+        point_a=_turned(R_world_right, table[:, 4:7]) + right,
+        point_b=_turned(R_world_right, table[:, 7:10]) + right,
+        normal=_turned(R_world_right, table[:, 10:13]),
+        gap=np.ascontiguousarray(table[:, 13]),
+    )
+
+
+def _turned(R: Array, points: Array) -> Array:
+    # Written out: a product through BLAS may differ in its last bit with the number of rows.
+    return points[:, :1] * R[:, 0] + points[:, 1:2] * R[:, 1] + points[:, 2:3] * R[:, 2]
 
 
 @cache
