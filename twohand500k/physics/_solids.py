@@ -120,7 +120,7 @@ def _left(edge, m, k, u, v):
     return e > 0.0 or (e == 0.0 and (a > 0.0 or (a == 0.0 and b > 0.0)))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _crossings(start, members, edge, height, label, bins, size, u, v, only, heights, codes):
     """Faces that the ray at u, v meets, by height: how many, or -1 if there are too many.
 
@@ -210,6 +210,15 @@ def inside(rays, label, points, low, high, out):
 
 
 @njit(cache=True)
+def _bits(mask):
+    n = 0
+    while mask:
+        mask &= mask - 1
+        n += 1
+    return n
+
+
+@njit(cache=True)
 def _shared(heights, codes, n, apart, count):
     """Length that lies in two meshes of labels that are apart, of one ray; -1: not trusted.
 
@@ -217,26 +226,20 @@ def _shared(heights, codes, n, apart, count):
     """
     if n < 0:
         return -1.0
-    mask = 0
+    mask, conflicts = 0, 0
     length = 0.0
-    shared = False
     for i in range(n):
-        if shared:
+        if conflicts > 0:
             length += heights[i] - heights[i - 1]
         label = abs(codes[i]) - 1
+        before = count[label]
         count[label] += 1 if codes[i] > 0 else -1
-        if count[label] > 0:
+        if before <= 0 and count[label] > 0:
             mask |= 1 << label
-        else:
+            conflicts += _bits(apart[label] & mask)
+        elif before > 0 and count[label] <= 0:
             mask &= ~(1 << label)
-        shared = False
-        rest, label = mask, 0
-        while rest:
-            if rest & 1 and apart[label] & mask:
-                shared = True
-                break
-            rest >>= 1
-            label += 1
+            conflicts -= _bits(apart[label] & mask)
     closed = True
     for i in range(n):
         label = abs(codes[i]) - 1
@@ -246,7 +249,7 @@ def _shared(heights, codes, n, apart, count):
     return length if closed else -1.0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def shared_volume(rays, apart, boxes, seeds, first_rays, enough, most_rays):
     """Space in two meshes whose labels are apart, each point once.
 

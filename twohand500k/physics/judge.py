@@ -41,10 +41,10 @@ from twohand500k.physics.proximity import DEPTH_TOLERANCE, Deepest, Posed, Tree,
 from twohand500k.shards import Samples
 
 # Rays: how many look for the overlap, how many must meet it, how many may be spent on that.
-_FIRST_RAYS, _ENOUGH_RAYS, _MOST_RAYS = 900, 500, 4000
+_FIRST_RAYS, _ENOUGH_RAYS, _MOST_RAYS = 500, 300, 2500
 # So large a share of rays that do not come out of a mesh makes a volume unknown.
 _MOST_LOST = 0.01
-_BINS = 24
+_BINS = 20
 _NOWHERE = np.array([[np.inf, np.inf, np.inf, -np.inf, -np.inf, -np.inf]])
 
 
@@ -320,7 +320,10 @@ class _Side:
                 mine = np.flatnonzero(self.region[faces[:, k]] == region)
                 corner, centre = faces[mine, k], V + 3 * F + mine
                 after, before = V + 3 * mine + k, V + 3 * mine + (k + 2) % 3
-                small += [np.stack([corner, after, centre], 1), np.stack([corner, centre, before], 1)]
+                small += [
+                    np.stack([corner, after, centre], 1),
+                    np.stack([corner, centre, before], 1),
+                ]
             ids, renamed = np.unique(np.concatenate(small), return_inverse=True)
             patch_faces = np.ascontiguousarray(renamed.reshape(-1, 3), dtype=np.int64)
             corners = self._all_corners(self.rest)[ids]
@@ -393,7 +396,9 @@ def _checked(vertices: Array, faces: np.ndarray) -> tuple[Surface, Array]:
         raise ValueError("vertices must be finite and (V, 3): one mesh")
     check_closed(faces)
     if signed_volume(vertices, faces) <= 0.0:
-        raise ValueError("the mesh is inside out: its faces must run counter-clockwise from outside")
+        raise ValueError(
+            "the mesh is inside out: its faces must run counter-clockwise from outside"
+        )
     return _surface(faces.tobytes(), vertices.tobytes()), vertices
 
 

@@ -1,8 +1,8 @@
 """Triangle meshes near each other: trees of boxes, where they cut, how near, how deep.
 
 In: vertices (V, 3) in metres and faces (F, 3) of closed meshes. A `Tree` is made once for a list
-of faces and serves every pose: only its boxes are refitted. What is asked of two trees is exact, but
-for the depth, which is certified to `DEPTH_TOLERANCE`.
+of faces and serves every pose: only its boxes are refitted. Everything here is exact but for the
+depth, which is certified to `DEPTH_TOLERANCE`.
 """
 
 from typing import NamedTuple
@@ -20,12 +20,12 @@ _STACK = 512
 
 
 class Tree(NamedTuple):
-    """A binary tree over faces. child (N, 2), -1 at a leaf; first, count (N,): a leaf's faces in
+    """A binary tree over faces. child (N, 2), -1 at a leaf; first, size (N,): a leaf's faces in
     `order` (F,). Children come after their parents. roots: one tree for each group of faces."""
 
     child: np.ndarray
     first: np.ndarray
-    count: np.ndarray
+    size: np.ndarray
     order: np.ndarray
     roots: np.ndarray
 
@@ -82,9 +82,7 @@ def build_tree(corners: Array, group: np.ndarray | None = None) -> Tree:
         return node
 
     roots = [grow(np.flatnonzero(group == g)) for g in range(int(group.max()) + 1)]
-    return Tree(
-        np.array(child), np.array(first), np.array(count), np.array(order), np.array(roots)
-    )
+    return Tree(np.array(child), np.array(first), np.array(count), np.array(order), np.array(roots))
 
 
 @njit(cache=True)
@@ -97,7 +95,7 @@ def refit(tree, vertices, faces):
             x, y, z = vertices[faces[f, 0], c], vertices[faces[f, 1], c], vertices[faces[f, 2], c]
             corner[f, c], corner[f, 3 + c], corner[f, 6 + c] = x, y, z
             face_box[f, c], face_box[f, 3 + c] = min(x, y, z), max(x, y, z)
-    child, first, count, order = tree.child, tree.first, tree.count, tree.order
+    child, first, count, order = tree.child, tree.first, tree.size, tree.order
     N = len(first)
     box = np.empty((N, 6))
     for node in range(N - 1, -1, -1):
@@ -207,8 +205,8 @@ def cuts(tree_a, posed_a, root_a, tree_b, posed_b, root_b, cut_a, cut_b, points)
     rest was left out) and one pair of faces that cut (-1, -1 if none). Faces that merely touch, or
     overlap within one plane, do not cut.
     """
-    child_a, first_a, count_a, order_a = tree_a.child, tree_a.first, tree_a.count, tree_a.order
-    child_b, first_b, count_b, order_b = tree_b.child, tree_b.first, tree_b.count, tree_b.order
+    child_a, first_a, count_a, order_a = tree_a.child, tree_a.first, tree_a.size, tree_a.order
+    child_b, first_b, count_b, order_b = tree_b.child, tree_b.first, tree_b.size, tree_b.order
     A, boxes_a, face_a = posed_a.corner, posed_a.box, posed_a.face_box
     B, boxes_b, face_b = posed_b.corner, posed_b.box, posed_b.face_box
     stack = np.empty((_STACK, 2), dtype=np.int64)
@@ -355,8 +353,8 @@ def closest(tree_a, posed_a, tree_b, posed_b, on_a, on_b):
 
     Exact: vertices against faces and edges against edges, of all faces that boxes cannot exclude.
     """
-    child_a, first_a, count_a, order_a = tree_a.child, tree_a.first, tree_a.count, tree_a.order
-    child_b, first_b, count_b, order_b = tree_b.child, tree_b.first, tree_b.count, tree_b.order
+    child_a, first_a, count_a, order_a = tree_a.child, tree_a.first, tree_a.size, tree_a.order
+    child_b, first_b, count_b, order_b = tree_b.child, tree_b.first, tree_b.size, tree_b.order
     A, boxes_a, face_a = posed_a.corner, posed_a.box, posed_a.face_box
     B, boxes_b, face_b = posed_b.corner, posed_b.box, posed_b.face_box
     stack = np.empty((_STACK, 2), dtype=np.int64)
@@ -443,7 +441,7 @@ def nearest(tree, posed, counted, point, enough):
     no face counts.
     """
     return _nearest(
-        tree.child, tree.first, tree.count, tree.order, posed.corner, posed.face_box, posed.box,
+        tree.child, tree.first, tree.size, tree.order, posed.corner, posed.face_box, posed.box,
         counted, point[0], point[1], point[2], enough, -1, np.empty(_STACK, dtype=np.int64),
         np.empty(_STACK),
     )  # fmt: skip
@@ -460,7 +458,7 @@ def deepest(faces_a, posed_a, counted_a, vertex_inside, cut, tree, posed, counte
     as a point of it may still be deeper by more than the tolerance. A distance changes no faster
     than its point; and the distance from one face of b, which is convex, is largest at a corner.
     """
-    child, first, count, order = tree.child, tree.first, tree.count, tree.order
+    child, first, count, order = tree.child, tree.first, tree.size, tree.order
     A, B, face_box, box = posed_a.corner, posed.corner, posed.face_box, posed.box
     stack, gap = np.empty(_STACK, dtype=np.int64), np.empty(_STACK)
     heights, codes = np.empty(256), np.empty(256, dtype=np.int64)
@@ -563,9 +561,9 @@ def deepest(faces_a, posed_a, counted_a, vertex_inside, cut, tree, posed, counte
 @njit(cache=True)
 def _most(pending, i, B, g):
     """Largest distance of the corners of triangle i from face g."""
-    d0, x, y, z = _on_face(pending[i, 0], pending[i, 1], pending[i, 2], B, g)
-    d1, x, y, z = _on_face(pending[i, 3], pending[i, 4], pending[i, 5], B, g)
-    d2, x, y, z = _on_face(pending[i, 6], pending[i, 7], pending[i, 8], B, g)
+    d0, _, _, _ = _on_face(pending[i, 0], pending[i, 1], pending[i, 2], B, g)
+    d1, _, _, _ = _on_face(pending[i, 3], pending[i, 4], pending[i, 5], B, g)
+    d2, _, _, _ = _on_face(pending[i, 6], pending[i, 7], pending[i, 8], B, g)
     return np.sqrt(max(d0, d1, d2))
 
 
@@ -581,8 +579,8 @@ def groups_that_meet(tree, posed, apart, points, owner):
     """Groups of faces (a tree's roots) that are apart and cut each other, or may hold each other.
 
     apart (groups,): bit j of apart[i] says whether i and j are asked about. points (n, 3) gets the
-    points where they cut, owner (n,) the row of `meeting` they belong to. Returns meeting (m, 2) and
-    how many points there are (more than n: the rest was left out).
+    points where they cut, owner (n,) the row of `meeting` they belong to. Returns meeting (m, 2)
+    and how many points there are (more than n: the rest was left out).
     """
     groups = len(tree.roots)
     box = posed.box
@@ -607,7 +605,7 @@ def groups_that_meet(tree, posed, apart, points, owner):
 @njit(cache=True)
 def _holds(box, a, b):
     """Whether box a holds box b."""
-    for c in range(3):
-        if box[a, c] > box[b, c] or box[a, 3 + c] < box[b, 3 + c]:
-            return False
-    return True
+    return (
+        box[a, 0] <= box[b, 0] and box[a, 1] <= box[b, 1] and box[a, 2] <= box[b, 2]
+        and box[a, 3] >= box[b, 3] and box[a, 4] >= box[b, 4] and box[a, 5] >= box[b, 5]
+    )  # fmt: skip
