@@ -15,6 +15,7 @@ from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
 from twohand500k.hand.measure import pair_displacement
 from twohand500k.ik.convert import convert_dataset
+from twohand500k.physics import preview
 from twohand500k.physics import stage as physics_stage
 from twohand500k.physics.repair import MOST_DEPTH, MOST_VOLUME, RepairOptions
 from twohand500k.physics.run import PhysicsFixOptions, physics_fix, plan_physics_fix
@@ -380,7 +381,9 @@ def test_a_repair_moved_to_another_hand_model_still_verifies(fixed: Path, tmp_pa
 # The command, with the real repair
 
 
-def test_the_command_repairs_draws_and_tells(tmp_path: Path) -> None:
+def test_the_command_repairs_draws_and_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two drawn pairs through Bullet and judge; the second call finds the dataset finished."""
     folder = pairs(tmp_path / "pairs", Frames("a", (0, 1, 2, 3)), frame="right wrist")
     out = tmp_path / "out"
@@ -390,6 +393,7 @@ def test_the_command_repairs_draws_and_tells(tmp_path: Path) -> None:
         shown.output
     )
     assert not out.exists()
+    monkeypatch.setattr(preview, "_LARGE", (64, 60))
     shown = CliRunner().invoke(twohand, [*command, "--json", "--limit", "3", "--preview", "1"])
     assert shown.exit_code == 0, shown.output
     told = json.loads(shown.stdout)
@@ -397,9 +401,9 @@ def test_the_command_repairs_draws_and_tells(tmp_path: Path) -> None:
     assert told["kept"] == sum(told["verdicts"][v] for v in ("repaired", "untouched"))
     assert sum(n["in"] for n in told["kept_by_volume_before"].values()) == 3
     assert not [f for f in verify.verify(out, hands()) if not f.passed]
-    if told["verdicts"]["repaired"]:
-        assert Path(told["pictures"][0]).name == "preview.png"
-        assert len(list((out / "preview").iterdir())) == 1
+    assert told["verdicts"]["repaired"]
+    assert Path(told["pictures"][0]).name == "preview.png"
+    assert len(list((out / "preview").iterdir())) == 1
     again = CliRunner().invoke(twohand, [*command, "--limit", "3"])
     assert "was already finished" in again.output and f"twohand verify {out}" in again.output
     other = CliRunner().invoke(twohand, [*command, "--limit", "3", "--effort", "fast"])
