@@ -240,8 +240,9 @@ def _shapes_across_shards(dataset: Dataset, source: HandPair, target: HandPair) 
 
 def _same(a: Array, b: Array) -> Array:
     """Which samples (n,) have the same numbers in both, NaN where the other has NaN."""
-    same: Array = (a == b) | (np.isnan(a) & np.isnan(b))
-    return same.reshape(len(a), -1).all(axis=1)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    every: Array = np.all(same.reshape(len(a), -1), axis=1)
+    return every
 
 
 def _one_shape(source: HandPair, target: HandPair) -> bool:
