@@ -77,6 +77,7 @@ _DECLARED = dict(DECLARED) | {
 @click.option("--one-hand", is_flag=True, help="Of two recorded hands keep frames with one good.")
 @click.option("--shard-size", type=click.IntRange(min=1), default=4096, show_default=True,
               help="Frames per work unit, the most samples in a shard.")  # fmt: skip
+@options.judge
 @click.option("--preview", type=click.IntRange(min=1), default=None,
               help="Draw this many fitted frames over their input: OUT/preview.png.")  # fmt: skip
 @options.seed
@@ -136,6 +137,7 @@ def build(**given: Any) -> None:
         workers=given["workers"] or available_cores(),
         progress=not quiet,
         log=log,
+        judging=options.judging(hands) if given["judge"] else None,
     )
     if given["preview"]:
         for picture in _preview(hands, takes, given["out"], given["preview"]):
@@ -193,6 +195,7 @@ def _table(report: BuildReport) -> str:
         lines.append(f"… and {len(report.takes) - _TAKES_SHOWN} more takes")
     reasons = ", ".join(f"{reason} {n:,}" for reason, n in run.rejected_per_reason.items())
     lines.append(f"{run.n_kept:,} samples kept of {run.n_in:,}; rejected: {reasons or 'none'}")
+    lines += options.judged_lines(run)
     if run.was_finished:
         lines.append(f"{run.folder} was already finished; nothing was done")
     else:

@@ -8,6 +8,10 @@ from typing import Any
 
 import click
 
+from twohand500k.hand import HandPair
+from twohand500k.pipeline import RunSummary
+from twohand500k.pipeline.worker import Stage
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 hand_model: Decorator = click.option(
@@ -42,6 +46,13 @@ dry_run: Decorator = click.option(
 as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
 
+judge: Decorator = click.option(
+    "--judge",
+    is_flag=True,
+    help="Measure how far hands overlap, each other and themselves, and fill those fields.",
+)
+
+
 def _set_log_level(ctx: click.Context, param: click.Parameter, value: int) -> int:
     if value or param.name == "verbose":
         level = {"verbose": logging.INFO - 10 * value, "quiet": logging.ERROR}[str(param.name)]
@@ -55,3 +66,20 @@ verbose: Decorator = click.option(
 quiet: Decorator = click.option(
     "-q", "--quiet", is_flag=True, callback=_set_log_level, help="Errors only (stderr)."
 )
+
+
+def judging(hands: HandPair) -> Callable[[Stage], Stage]:
+    """What --judge wraps about a stage."""
+    # Not at the top: most commands do without the judge and its compiled code.
+    from twohand500k.physics.judging import Judging
+
+    return lambda stage: Judging(stage, hands)
+
+
+def judged_lines(summary: RunSummary) -> list[str]:
+    """What --judge found, a line; none where it was not asked for."""
+    if "penetration_volume_m3" not in summary.stats.summaries:
+        return []
+    from twohand500k.physics.judging import judged_line
+
+    return [judged_line(summary.stats)]

@@ -45,6 +45,7 @@ _DRAWN_HANDS = 10_000
 @options.hand_model
 @click.option("--shard-size", type=click.IntRange(min=1), default=4096, show_default=True,
               help="Pairs per work unit, the most samples in a shard.")  # fmt: skip
+@options.judge
 @click.option("--preview", type=click.IntRange(min=1), default=None,
               help="Draw this many pairs, chosen at random: OUT/preview.png.")  # fmt: skip
 @options.seed
@@ -97,6 +98,7 @@ def splice(**given: Any) -> None:
         seed=given["seed"],
         workers=given["workers"] or available_cores(),
         progress=not quiet,
+        judging=options.judging(hands) if given["judge"] else None,
     )
     if given["preview"]:
         log(f"pairs drawn: {_preview(hands, given['out'], given['preview'], given['seed'])}")
@@ -155,6 +157,7 @@ def _table(summary: RunSummary) -> str:
         f"{summary.n_kept:,} pairs kept of {summary.n_in:,}; refused: {reasons or 'none'}; "
         f"overlap {1e6 * (volume['mean'] or 0.0):.2f} cm3 on average, estimated"
     )
+    lines += options.judged_lines(summary)
     if summary.was_finished:
         lines.append(f"{summary.folder} was already finished; nothing was done")
     else:

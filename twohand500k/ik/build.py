@@ -28,10 +28,13 @@ from twohand500k.ik.stage import (
 )
 from twohand500k.ik.verdict import Reason, Thresholds
 from twohand500k.pipeline import RunSummary, run
+from twohand500k.pipeline.worker import Stage
 from twohand500k.shards import Dataset
 from twohand500k.sources import Take
 
 Log = Callable[[str], None]
+# What judges a stage's samples; handed in, as this package does not know the judge.
+Judging = Callable[[Stage], Stage]
 # An angle so far outside its limits counts as past it in a summary, rad.
 _PAST = np.radians(5)
 
@@ -127,11 +130,13 @@ def build_takes(
     progress: bool = True,
     log: Log = lambda line: None,
     command: str | None = None,
+    judging: Judging | None = None,
 ) -> BuildReport:
     """Build a dataset of `takes` in `out`; an unfinished one is resumed.
 
     declared: what the reader was told (map, unit, side, subject), recorded and compared on resume.
     workers, executor: as `pipeline.run` takes them. log: told one line per take as it is planned.
+    judging: wraps the stage so that its pairs are judged; recorded as the option `judge`.
 
     Raises DataError if the data or the disk fail, the takes stand in different frames of space, or
     nothing at all was kept.
@@ -144,12 +149,15 @@ def build_takes(
             "one, build them apart"
         )
     planned = plan_takes(takes, hands, options, log)
+    stage = BuildStage(hands, smooth=options.smooth, one_hand=options.one_hand)
     summary = run(
-        BuildStage(hands, smooth=options.smooth, one_hand=options.one_hand),
+        stage if judging is None else judging(stage),
         [unit for plan in planned for unit in plan.units],
         out,
         name="build",
-        options=asdict(options) | dict(declared or {}),
+        options=asdict(options)
+        | dict(declared or {})
+        | ({} if judging is None else {"judge": True}),
         hands=hands,
         seed=seed,
         frame=frames[0],

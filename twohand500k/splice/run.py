@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
 from twohand500k.pipeline import RunSummary, run
+from twohand500k.pipeline.worker import Stage
 from twohand500k.splice._search import Learned
 from twohand500k.splice.bank import THIN_MM, Bank, bank_sha256, load_bank
 from twohand500k.splice.contacts import ContactWeights, load_contacts
@@ -26,6 +27,8 @@ from twohand500k.splice.stage import SOURCE, SlotChunk, SpliceStage
 Array = np.ndarray
 
 Log = Callable[[str], None]
+# What judges a stage's samples; handed in, as this package does not know the judge.
+Judging = Callable[[Stage], Stage]
 SHARD_SIZE = 4096
 
 
@@ -125,8 +128,11 @@ def splice_pairs(
     executor: Executor | None = None,
     progress: bool = True,
     command: str | None = None,
+    judging: Judging | None = None,
 ) -> RunSummary:
     """Run a plan into `out`; an unfinished one is resumed. workers, executor: as `pipeline.run`.
+
+    judging: wraps the stage so that its pairs are judged; recorded as the option `judge`.
 
     Raises DataError if the disk fails or no pair at all could be placed.
     """
@@ -134,7 +140,7 @@ def splice_pairs(
     history = [*plan.bank.history]
     history += [r for r in (learned.history if learned else ()) if r not in history]
     summary = run(
-        plan.stage,
+        plan.stage if judging is None else judging(plan.stage),
         plan.units,
         out,
         name="splice",
@@ -146,6 +152,7 @@ def splice_pairs(
             "thin_mm": options.thin_mm,
             "mirror": options.mirror,
             "shard_size": options.shard_size,
+            **({} if judging is None else {"judge": True}),
         },
         hands=plan.stage.hands,
         seed=seed,
