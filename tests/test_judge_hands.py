@@ -103,7 +103,7 @@ def test_a_fist_counts_once(hands: HandPair, judge: Judge) -> None:
     judged = judge.pair(fist, left)
     low, high = np.maximum(fist.min(0), left.min(0)), np.minimum(fist.max(0), left.max(0))
     meshes = [(fist, hands.right.closed_faces), (left, hands.left.closed_faces)]
-    expected, error = voxel_volume(meshes, low, high, 5000)
+    expected, error = voxel_volume(meshes, low, high, 3000)
     assert expected > 1.0 * CM3
     assert abs(judged.volume - expected) < 4 * error
     assert 4 * error < 0.25 * expected

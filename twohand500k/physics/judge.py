@@ -41,7 +41,7 @@ from twohand500k.physics.proximity import DEPTH_TOLERANCE, Deepest, Posed, Tree,
 from twohand500k.shards import Samples
 
 # Rays: how many look for the overlap, how many must meet it, how many may be spent on that.
-_FIRST_RAYS, _ENOUGH_RAYS, _MOST_RAYS = 500, 300, 2500
+_FIRST_RAYS, _ENOUGH_RAYS, _MOST_RAYS = 500, 500, 3000
 # So large a share of rays that do not come out of a mesh makes a volume unknown.
 _MOST_LOST = 0.01
 _BINS = 20
@@ -279,7 +279,7 @@ class _Side:
         room = 1024
         while True:
             points, owner = np.empty((room, 3)), np.empty(room, dtype=np.int64)
-            meeting, n = proximity.groups_that_meet(tree, posed, self.apart, points, owner)
+            meeting, n, cut = proximity.groups_that_meet(tree, posed, self.apart, points, owner)
             if n <= room:
                 break
             room = n
@@ -301,7 +301,13 @@ class _Side:
         if len(boxes) == 0:
             return 0.0, ""
         volume, fault = _volume(
-            vertices, parts.faces, parts.face_part, self.apart, boxes, seeds[:found]
+            vertices,
+            parts.faces,
+            parts.face_part,
+            self.apart,
+            boxes,
+            seeds[:found],
+            _facing(vertices, parts.faces[cut]),
         )
         return volume, f"self-penetration: {fault}" if fault else ""
 
@@ -431,7 +437,10 @@ def _meet(a: Surface, va: Array, b: Surface, vb: Array) -> _Meeting:
         return _apart(a, posed_a, b, posed_b)
     shared = np.concatenate([points[:n], va[in_b], vb[in_a]])
     extent = np.concatenate([shared.min(axis=0), shared.max(axis=0)])[None]
-    volume, fault = _volume(vertices, faces, label, np.array([2, 1]), extent, shared)
+    near = np.concatenate([cut_a | in_b[a.faces].any(axis=1), cut_b | in_a[b.faces].any(axis=1)])
+    volume, fault = _volume(
+        vertices, faces, label, np.array([2, 1]), extent, shared, _facing(vertices, faces[near])
+    )
     of_a = _deepest(a, posed_a, in_b, cut_a, b, posed_b, rays, 1)
     of_b = _deepest(b, posed_b, in_a, cut_b, a, posed_a, rays, 0)
     depth = max(of_a.depth, of_b.depth)
@@ -467,24 +476,38 @@ def _deepest(
     )  # fmt: skip
 
 
-def _rays(vertices: Array, faces: np.ndarray, label: np.ndarray, low: Array, high: Array) -> Rays:
-    """Rays along the axis across which a box is smallest: fewest are needed there."""
-    axis = int(np.argmax(high - low))
+def _rays(
+    vertices: Array, faces: np.ndarray, label: np.ndarray, low: Array, high: Array,
+    axis: int | None = None,
+) -> Rays:  # fmt: skip
+    """Rays along an axis; if none is given, along a box's longest, which meets fewest faces."""
+    axis = int(np.argmax(high - low)) if axis is None else axis
     return rays_through(vertices, faces, label, low, high, axis, _BINS, _BINS)
 
 
 def _volume(
     vertices: Array, faces: np.ndarray, label: np.ndarray, apart: np.ndarray, boxes: Array,
-    seeds: Array,
+    seeds: Array, axis: int,
 ) -> tuple[float, str]:  # fmt: skip
     """Shared volume (m3) within boxes (n, 6), see `shared_volume`; and why it is NaN."""
-    rays = _rays(vertices, faces, label, boxes[:, :3].min(axis=0), boxes[:, 3:].max(axis=0))
+    rays = _rays(vertices, faces, label, boxes[:, :3].min(axis=0), boxes[:, 3:].max(axis=0), axis)
     volume, met, lost, cast = shared_volume(
         rays, apart, boxes, seeds, _FIRST_RAYS, _ENOUGH_RAYS, _MOST_RAYS
     )
     if lost > _MOST_LOST * max(met, 100):
         return np.nan, f"{lost} of {cast} rays do not come out of a mesh they went into"
     return volume, ""
+
+
+def _facing(vertices: Array, faces: np.ndarray) -> int:
+    """The axis that faces (n, 3) face most.
+
+    What two skins share is mostly flat: seen along the way it was pushed in it is wide and shallow,
+    and few rays measure it well; seen from the side it is narrow, with a steep rim.
+    """
+    corner = vertices[faces]
+    area = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    return int(np.argmax(np.abs(area).sum(axis=0)))
 
 
 def _weights(corners: Array, point: Array) -> Array:

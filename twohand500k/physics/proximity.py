@@ -579,8 +579,8 @@ def groups_that_meet(tree, posed, apart, points, owner):
     """Groups of faces (a tree's roots) that are apart and cut each other, or may hold each other.
 
     apart (groups,): bit j of apart[i] says whether i and j are asked about. points (n, 3) gets the
-    points where they cut, owner (n,) the row of `meeting` they belong to. Returns meeting (m, 2)
-    and how many points there are (more than n: the rest was left out).
+    points where they cut, owner (n,) the row of `meeting` they belong to. Returns meeting (m, 2),
+    how many points there are (more than n: the rest was left out), and which faces (F,) are cut.
     """
     groups = len(tree.roots)
     box = posed.box
@@ -599,7 +599,7 @@ def groups_that_meet(tree, posed, apart, points, owner):
                 owner[min(n, len(points)) : min(n + more, len(points))] = m
                 m += 1
                 n += more
-    return meeting[:m].copy(), n
+    return meeting[:m].copy(), n, cut
 
 
 @njit(cache=True)
