@@ -25,7 +25,7 @@ from twohand500k.hand import HandPair
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.hand.rotations import Array
 from twohand500k.physics._kernels import ANCESTORS, DOF, invert, metric, rows_of_contacts, solve
-from twohand500k.physics.skin import Skin, Touches, nearest_of_regions, touches
+from twohand500k.physics.skin import Skin, Touches, nearest_of_regions, own_touches, touches
 from twohand500k.physics.state import Frames, Pair, State
 from twohand500k.physics.world import Contacts, World
 
@@ -39,6 +39,7 @@ _AT_REST = 0.0003
 # Contacts within this count, in Bullet and on the skin, metres.
 _REACH_LINKS = 0.008
 _REACH_SKIN = 0.005
+_REACH_OWN = 0.005
 # No contact asks for more than this in one step, no joint moves further, metres.
 _MOST_PUSH = 0.006
 _MOST_STEP = 0.012
@@ -106,7 +107,7 @@ class Problem:
 
     rest_skin: per side (V, 3). tips (2, 5, 3): fingertips in their last joint's frame. target
     (2, 21, 3): joints of the input, MANO's 16 and the tips. kept: region pairs (right, left) whose
-    contact is kept. own_gap: per pair of one hand's links how deep they overlapped before, m <= 0.
+    contact is kept. own_gap (2, V): how far from the hand's own skin each vertex was, m.
     pull (2, 21, 3): where the frame before would have the joints, for takes that are kept smooth.
     """
 
@@ -116,7 +117,7 @@ class Problem:
     tips: Array
     target: Array
     kept: tuple[tuple[int, int], ...]
-    own_gap: dict[tuple[int, int, int], float]
+    own_gap: Array
     pull: Array | None = None
 
     @staticmethod
@@ -128,17 +129,19 @@ class Problem:
             np.ascontiguousarray(hands[s].with_shape(pair.betas[s]).rest_vertices) for s in (0, 1)
         )
         frames = pair.frames(pair.start)
+        skins = [
+            bodies.skins[s].posed(rest_skin[s], pair.rest[s], frames.R[s], frames.p[s])
+            for s in (0, 1)
+        ]
         tips = np.empty((2, 5, 3))
         for s in (0, 1):
-            skin = bodies.skins[s].posed(rest_skin[s], pair.rest[s], frames.R[s], frames.p[s])
             for k, joint in enumerate(_TIP_CARRIERS):
-                offset = skin[hands[s].tip_vertex_ids[k]] - frames.p[s, joint]
+                offset = skins[s][hands[s].tip_vertex_ids[k]] - frames.p[s, joint]
                 tips[s, k] = frames.R[s, joint].T @ offset
-        own = _contacts(world, pair.start, frames)
-        own_gap: dict[tuple[int, int, int], float] = {}
-        for i in np.flatnonzero(own.side_a == own.side_b):
-            key = (int(own.side_a[i]), int(own.link_a[i]), int(own.link_b[i]))
-            own_gap[key] = min(own_gap.get(key, 0.0), float(own.gap[i]))
+        own_gap = np.full((2, len(rest_skin[0])), np.inf)
+        for s in (0, 1):
+            own = own_touches(bodies.skins[s], skins[s], _REACH_OWN)
+            own_gap[s, own.vertex] = own.gap
         return Problem(
             bodies, pair, (rest_skin[0], rest_skin[1]), tips, _joints(frames, tips), kept, own_gap
         )
@@ -174,23 +177,33 @@ def guide(problem: Problem, state: State, effort: Effort, trace: Trace) -> State
             break
         rows.add_links(_contacts(problem.bodies.world, state, frames))
         trace.evaluations += 1
+        rows.add_own(skins)
         rows.add_kept(skins)
         state, moved = _step(problem, state, frames, rows)
         trace.passed(state)
         if moved < _AT_REST:
             break
-    return polish(problem, state, effort.skin_steps, _CLEARANCE, trace)
+    return settle(problem, state, effort.skin_steps, _CLEARANCE, trace)
 
 
-def polish(problem: Problem, state: State, steps: int, clearance: float, trace: Trace) -> State:
-    """Steps on the skin's contacts alone, which are left `clearance` (m) apart."""
+def settle(
+    problem: Problem,
+    state: State,
+    steps: int,
+    clearance: float,
+    trace: Trace,
+    dense: bool = False,
+) -> State:
+    """Steps on the skin's contacts alone, which are left `clearance` (m) apart.
+
+    dense: contacts are looked for between the skin's vertices too.
+    """
     for _ in range(steps):
         frames = problem.pair.frames(state)
         skins = problem.skin(frames)
         rows = _Rows(problem, frames)
-        rows.add_links(_contacts(problem.bodies.world, state, frames, between=False))
-        trace.evaluations += 1
-        deepest = rows.add_skin(skins, clearance)
+        deepest = rows.add_skin(skins, clearance, dense)
+        rows.add_own(skins)
         rows.add_kept(skins)
         state, moved = _step(problem, state, frames, rows)
         trace.passed(state)
@@ -209,35 +222,41 @@ class _Rows:
         self.softness: list[Array] = []
 
     def add_links(self, contacts: Contacts) -> None:
-        """Bullet's contacts: links of two hands come apart, links of one hand no closer."""
-        least = -contacts.gap
-        for i in np.flatnonzero(contacts.side_a == contacts.side_b):
-            key = (int(contacts.side_a[i]), int(contacts.link_a[i]), int(contacts.link_b[i]))
-            least[i] += self.problem.own_gap.get(key, 0.0)
+        """Bullet's contacts: links of two hands come apart."""
         rows = rows_of_contacts(
             contacts.point_a, contacts.point_b, contacts.normal,
             ANCESTORS[contacts.link_a], ANCESTORS[contacts.link_b],
             contacts.side_a, contacts.side_b, self.frames.p, self.frames.axes,
         )  # fmt: skip
-        self._add(rows, least, _SOFT)
+        self._add(rows, -contacts.gap, _SOFT)
 
     def depth(self, skins: tuple[Array, Array]) -> float:
         """How deep (m) a vertex of one hand lies inside the other."""
         return max(-found.gap.min(initial=0.0) for _, _, found in self._touching(skins))
 
-    def add_skin(self, skins: tuple[Array, Array], clearance: float) -> float:
+    def add_skin(self, skins: tuple[Array, Array], clearance: float, dense: bool) -> float:
         """Skin near the other hand's skin may come as near as touching. Returns the depth (m)."""
         deepest = 0.0
-        for a, b, found in self._touching(skins):
+        for a, b, found in self._touching(skins, dense):
             chosen = self._thinned(found, a, b)
             deepest = max(deepest, -found.gap.min(initial=0.0))
             self._add(self._between(found, chosen, a, b), clearance - found.gap[chosen], _SOFT)
         return deepest
 
-    def _touching(self, skins: tuple[Array, Array]) -> list[tuple[int, int, Touches]]:
+    def add_own(self, skins: tuple[Array, Array]) -> None:
+        """A hand's digits come no deeper into the hand's own skin than they were, or touch it."""
+        for s in (RIGHT, LEFT):
+            found = own_touches(self.problem.bodies.skins[s], skins[s], _REACH_OWN)
+            chosen = self._thinned(found, s, s)
+            allowed = np.minimum(self.problem.own_gap[s][found.vertex[chosen]], 0.0)
+            self._add(self._between(found, chosen, s, s), allowed - found.gap[chosen], _SOFT)
+
+    def _touching(
+        self, skins: tuple[Array, Array], dense: bool = False
+    ) -> list[tuple[int, int, Touches]]:
         models = self.problem.bodies.skins
         return [
-            (a, b, touches(models[a], skins[a], models[b], skins[b], _REACH_SKIN))
+            (a, b, touches(models[a], skins[a], models[b], skins[b], _REACH_SKIN, dense))
             for a, b in ((RIGHT, LEFT), (LEFT, RIGHT))
         ]
 
@@ -326,16 +345,16 @@ def _furthest(problem: Problem, joints: Array, state: State) -> float:
     return float(np.linalg.norm(there - joints, axis=-1).max())
 
 
-def link_contacts(problem: Problem, state: State, reach: float = _REACH_LINKS) -> Contacts:
-    """Bullet's contacts of a state: links nearer than reach (m), of two hands and of one."""
-    return _contacts(problem.bodies.world, state, problem.pair.frames(state), reach)
+def link_contacts(problem: Problem, state: State, reach: float, own: bool) -> Contacts:
+    """Bullet's contacts of a state: links of two hands, and of one, nearer than reach (m)."""
+    return _contacts(problem.bodies.world, state, problem.pair.frames(state), reach, own)
 
 
 def _contacts(
-    world: World, state: State, frames: Frames, reach: float = _REACH_LINKS, between: bool = True
+    world: World, state: State, frames: Frames, reach: float = _REACH_LINKS, own: bool = False
 ) -> Contacts:
     local = np.swapaxes(frames.R[:, _PARENTS], -1, -2) @ frames.R[:, 1:]
-    return world.contacts(state.R_world_wrist, state.wrist, local, reach, between)
+    return world.contacts(state.R_world_wrist, state.wrist, local, reach, own)
 
 
 _PARENTS = np.array(MANO_PARENTS)[1:]

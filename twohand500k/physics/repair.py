@@ -28,7 +28,7 @@ from twohand500k.physics.guided import (
     Problem,
     Trace,
     guide,
-    polish,
+    settle,
 )
 from twohand500k.physics.judge import Judge, Judgement
 from twohand500k.physics.sampling import sample, spread
@@ -44,7 +44,7 @@ UNSEEN_VOLUME, UNSEEN_DEPTH = 1e-9, 5e-5
 # What is refused after the repair (m3, m), and a hand that comes into itself by more (m3).
 MOST_VOLUME, MOST_DEPTH, MOST_NEW_SELF = 1e-7, 2e-3, 2e-8
 # What a repair aims at; above it a restart is tried.
-_GOOD_VOLUME, _GOOD_DEPTH = 2e-8, 5e-4
+_GOOD_VOLUME, _GOOD_DEPTH = 1e-8, 4e-4
 # Regions meant to touch count as touching within this; without such, the regions that overlap by at
 # most that, the largest few.
 _TOUCHING, _SHALLOW, _MOST_KEPT = 0.002, 0.003, 4
@@ -175,7 +175,7 @@ class Repairer:
         for clearance in _POLISH_CLEARANCES:
             if _is_good(outcome) or not outcome.kept or outcome.state is None:
                 break
-            state = polish(problem, outcome.state, _POLISH_STEPS, clearance, trace)
+            state = settle(problem, outcome.state, _POLISH_STEPS, clearance, trace, dense=True)
             other = self._outcome(pair, problem, state, outcome.before, trace)
             outcome = min(outcome, other, key=_rank)
         return outcome
@@ -250,7 +250,7 @@ _EFFORT = {"fast": FAST, "best": BEST}
 _RESTART_EFFORT = Effort(link_steps=10, skin_steps=8)
 _RESTARTS, _RESTART_DRAWS, _RESTART_KEPT = 3, 16, 3
 # Skins are left so far apart, one try after the other, metres, in so many steps each.
-_POLISH_CLEARANCES, _POLISH_STEPS = (0.0003, 0.0006), 2
+_POLISH_CLEARANCES, _POLISH_STEPS = (0.0001, 0.0003), 3
 
 
 def _verdict(before: Judgement, after: Judgement) -> Verdict:

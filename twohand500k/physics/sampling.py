@@ -12,7 +12,10 @@ from twohand500k.hand.rotations import Array
 from twohand500k.physics._kernels import DOF
 from twohand500k.physics.guided import Problem, Trace, link_contacts
 from twohand500k.physics.state import State
+from twohand500k.physics.world import Contacts
 
+# A side and two links of its hand.
+Links = tuple[int, int, int]
 # The paper's scheme: draws a round, rounds, the share of draws that the next round learns from.
 DRAWS, ROUNDS, _ELITE = 24, 14, 0.25
 # What a draw's overlap costs against a joint's movement: metres of mean movement a metre of depth.
@@ -25,16 +28,31 @@ _LEAST_SPREAD = 0.05
 _APART, _OPENING = (0.0, 0.05), 0.6
 
 
-def overlap(problem: Problem, state: State, trace: Trace) -> float:
-    """How far (m) the links of the two hands reach into each other, summed over link pairs, and
+def overlap(problem: Problem, state: State, own_before: dict[Links, float], trace: Trace) -> float:
+    """How far (m) links reach into each other, summed over pairs of links: those of two hands, and
     those of one hand beyond what the input had."""
-    contacts = link_contacts(problem, state, 0.0)
+    contacts = link_contacts(problem, state, 0.0, own=True)
     trace.evaluations += 1
     depth = -contacts.gap
-    for i in np.flatnonzero(contacts.side_a == contacts.side_b):
-        key = (int(contacts.side_a[i]), int(contacts.link_a[i]), int(contacts.link_b[i]))
-        depth[i] += problem.own_gap.get(key, 0.0)
+    for i, key in _own(contacts):
+        depth[i] -= own_before.get(key, 0.0)
     return float(np.maximum(depth, 0.0).sum())
+
+
+def own_overlaps(problem: Problem) -> dict[Links, float]:
+    """How far (m) links of one hand reach into each other in the input, by side and links."""
+    contacts = link_contacts(problem, problem.pair.start, 0.0, own=True)
+    depths: dict[Links, float] = {}
+    for i, key in _own(contacts):
+        depths[key] = max(depths.get(key, 0.0), -float(contacts.gap[i]))
+    return depths
+
+
+def _own(contacts: Contacts) -> list[tuple[int, Links]]:
+    return [
+        (int(i), (int(contacts.side_a[i]), int(contacts.link_a[i]), int(contacts.link_b[i])))
+        for i in np.flatnonzero(contacts.side_a == contacts.side_b)
+    ]
 
 
 def sample(
@@ -46,9 +64,10 @@ def sample(
 ) -> State:
     """Plain sampling: the best of rounds x draws states about the pair's own."""
     pair = problem.pair
+    own = own_overlaps(problem)
     first = _first_spread()
     mean, sigma = np.zeros(2 * DOF), first
-    best, best_cost = pair.start, _cost(problem, pair.start, trace)
+    best, best_cost = pair.start, _cost(problem, pair.start, own, trace)
     trace.passed(best)
     for _ in range(rounds):
         steps = mean + sigma * rng.standard_normal((draws, 2 * DOF))
@@ -57,7 +76,7 @@ def sample(
         costs = np.empty(draws)
         for k in range(draws):
             state = pair.start.moved(steps[k], pair.low, pair.high)
-            costs[k] = _cost(problem, state, trace)
+            costs[k] = _cost(problem, state, own, trace)
             if costs[k] < best_cost:
                 best, best_cost = state, costs[k]
         elite = steps[np.argsort(costs, kind="stable")[: max(2, round(_ELITE * draws))]]
@@ -74,7 +93,7 @@ def spread(
 
     They are meant to begin from: what they cost in movement is taken back by the guided steps.
     """
-    pair = problem.pair
+    pair, own = problem.pair, own_overlaps(problem)
     states, costs = [], np.empty(draws)
     for k in range(draws):
         step = np.zeros((2, DOF))
@@ -90,12 +109,12 @@ def spread(
         opened *= 1.0 - np.repeat(share, 3, axis=1)[..., None]
         start = State(pair.start.R_world_wrist, pair.start.wrist, opened)
         states.append(start.moved(step.ravel(), pair.low, pair.high))
-        costs[k] = _cost(problem, states[k], trace)
+        costs[k] = _cost(problem, states[k], own, trace)
     return [states[k] for k in np.argsort(costs, kind="stable")[:keep]]
 
 
-def _cost(problem: Problem, state: State, trace: Trace) -> float:
-    return problem.moved(state) + _OVERLAP_COST * overlap(problem, state, trace)
+def _cost(problem: Problem, state: State, own: dict[Links, float], trace: Trace) -> float:
+    return problem.moved(state) + _OVERLAP_COST * overlap(problem, state, own, trace)
 
 
 def _first_spread() -> Array:

@@ -20,6 +20,7 @@ from twohand500k.hand.contact_regions import ContactRegions
 from twohand500k.hand.model import HandModel
 from twohand500k.hand.rotations import Array
 from twohand500k.physics._kernels import ANCESTORS
+from twohand500k.physics.parts import Parts
 
 _PARENTS = np.array(MANO_PARENTS)
 # Skin lies at most this deep inside a hand, metres; a palm is 3 cm thick.
@@ -30,8 +31,9 @@ _MOST_GROUPS = 16
 class Touches(NamedTuple):
     """n points of hand a near hand b's skin.
 
-    vertex (n,) of a; face (n,) of b's closed faces and weights (n, 3) of its corners: the nearest
-    point; gap (n,) m, negative inside; normal (n, 3) unit, out of b; point_a, point_b (n, 3).
+    vertex (n,) of a, or V + number of a face; face (n,) of b's closed faces and weights (n, 3) of
+    its corners: the nearest point; gap (n,) m, negative inside; normal (n, 3) unit, out of b;
+    point_a, point_b (n, 3).
     """
 
     vertex: np.ndarray
@@ -47,8 +49,9 @@ class Touches(NamedTuple):
 class Skin:
     """One hand model's skin, ready for `pose_skin` and `touches`.
 
-    faces (F, 3) closed; across (F, 3): the face beyond each edge; share (V, 16): how much of a
-    vertex moves with each joint; part (V,): the joint that carries most of it; region (V,).
+    faces (F, 3) closed; across (F, 3): the face beyond each edge; share (V + F, 16): how much of a
+    vertex or a face's middle moves with each joint; part (V + F,): the joint that carries most of
+    it; adjacent (16, 16): parts that are neighbours; region (V,).
     """
 
     model: HandModel
@@ -56,6 +59,7 @@ class Skin:
     across: np.ndarray
     share: Array
     part: np.ndarray
+    adjacent: np.ndarray
     region: np.ndarray
     correctives: Array
 
@@ -63,12 +67,15 @@ class Skin:
     def of(model: HandModel) -> "Skin":
         """The skin of a model."""
         faces = np.ascontiguousarray(model.closed_faces, dtype=np.int64)
+        share = model.weights @ ANCESTORS
+        part = np.argmax(model.weights, axis=1)
         return Skin(
             model=model,
             faces=faces,
             across=_across(faces),
-            share=np.ascontiguousarray(model.weights @ ANCESTORS),
-            part=np.argmax(model.weights, axis=1),
+            share=np.concatenate([share, share[faces].mean(axis=1)]),
+            part=np.concatenate([part, part[faces[:, 0]]]),
+            adjacent=np.ascontiguousarray(Parts.of(model).adjacent),
             region=ContactRegions.of(model).of_vertex,
             correctives=np.ascontiguousarray(
                 model.posedirs.reshape(-1, model.posedirs.shape[-1]).T
@@ -107,11 +114,29 @@ class Skin:
         )
 
 
-def touches(a: Skin, skin_a: Array, b: Skin, skin_b: Array, reach: float) -> Touches:
-    """Vertices of hand a inside hand b's skin or within `reach` (m) of it."""
+def touches(
+    a: Skin, skin_a: Array, b: Skin, skin_b: Array, reach: float, dense: bool = False
+) -> Touches:
+    """Points of hand a inside hand b's skin or within `reach` (m) of it.
+
+    Its vertices; dense: the middles of its faces too, numbered on behind the vertices.
+    """
+    if dense:
+        skin_a = np.concatenate([skin_a, skin_a[a.faces].mean(axis=1)])
     inside_box = (skin_a >= skin_b.min(axis=0) - reach) & (skin_a <= skin_b.max(axis=0) + reach)
     vertices = np.flatnonzero(inside_box.all(axis=1))
-    return _touches(vertices, skin_a, b.by_part, b.part_of_face, b, skin_b, reach)
+    passed = np.zeros((len(vertices), _MOST_GROUPS), dtype=np.bool_)
+    return _touches(skin_a, vertices, b, skin_b, b.by_part, b.part_of_face, passed, reach, _DEEPEST)
+
+
+def own_touches(a: Skin, skin: Array, reach: float) -> Touches:
+    """Vertices of a hand's digits within `reach` (m) of skin of its own that is no neighbour.
+
+    Inside or outside; deeper than that they are not seen.
+    """
+    vertices = np.flatnonzero(a.part[: len(skin)] > 0)
+    passed = a.adjacent[a.part[vertices]]
+    return _touches(skin, vertices, a, skin, a.by_part, a.part_of_face, passed, reach, reach)
 
 
 def nearest_of_regions(
@@ -124,34 +149,47 @@ def nearest_of_regions(
     """
     faces = b.faces_of(region_b)
     vertices = np.flatnonzero(a.region == region_a)
-    found = _touches(vertices, skin_a, faces, np.zeros_like(faces), b, skin_b, _DEEPEST)
+    passed = np.zeros((len(vertices), 1), dtype=np.bool_)
+    found = _touches(
+        skin_a, vertices, b, skin_b, faces, np.zeros_like(faces), passed, _DEEPEST, _DEEPEST
+    )
     if not len(found.gap):
         return found
     best = np.argmin(np.abs(found.gap))[None]
     found = Touches(*(field[best] for field in found))
     if found.gap[0] < 0.0:
-        whole = _touches(found.vertex, skin_a, b.by_part, b.part_of_face, b, skin_b, _DEEPEST)
+        passed = np.zeros((1, _MOST_GROUPS), dtype=np.bool_)
+        whole = _touches(
+            skin_a, found.vertex, b, skin_b, b.by_part, b.part_of_face, passed, _DEEPEST, _DEEPEST
+        )
         if len(whole.gap) and whole.gap[0] >= 0.0:
             found = found._replace(gap=-found.gap, normal=-found.normal)
     return found
 
 
 def _touches(
-    vertices: np.ndarray, skin_a: Array, faces: np.ndarray, group: np.ndarray, b: Skin,
-    skin_b: Array, reach: float,
+    skin_a: Array, vertices: np.ndarray, b: Skin, skin_b: Array, faces: np.ndarray,
+    group: np.ndarray, passed: np.ndarray, reach: float, deepest: float,
 ) -> Touches:  # fmt: skip
     n = len(vertices)
     face = np.full(n, -1, dtype=np.int64)
     weights, normal, gap = np.empty((n, 3)), np.empty((n, 3)), np.full(n, np.inf)
     if n:
-        _signed_gaps(skin_a, vertices, skin_b, b.faces, b.across, faces, group, reach,
-                     face, weights, gap, normal)  # fmt: skip
+        _signed_gaps(
+            skin_a, vertices, skin_b, b.faces, b.across, faces, group, passed, reach, deepest,
+            face, weights, gap, normal,
+        )  # fmt: skip
     near = np.flatnonzero(gap < reach)
     face, weights = face[near], weights[near]
     return Touches(
-        vertices[near], face, weights, gap[near], normal[near], skin_a[vertices[near]],
+        vertices[near],
+        face,
+        weights,
+        gap[near],
+        normal[near],
+        skin_a[vertices[near]],
         np.einsum("nk,nkc->nc", weights, skin_b[b.faces[face]]),
-    )  # fmt: skip
+    )
 
 
 def _across(faces: np.ndarray) -> np.ndarray:
@@ -295,28 +333,31 @@ def _pseudonormal(skin, faces, across, f, w, out):
 
 @njit(cache=True)
 def _signed_gaps(
-    skin_a, vertices, skin_b, faces, across, among, group, reach, face, weights, gap, normal
-):
+    skin_a, vertices, skin_b, faces, across, among, group, passed, reach, deepest,
+    face, weights, gap, normal,
+):  # fmt: skip
     """Signed distances of chosen vertices to chosen faces of a closed skin.
 
-    among (n,): the faces, those of one group (n,) in a row. A vertex that lies further out than
-    reach keeps gap = inf.
+    among (n,): the faces, those of one group (n,) in a row; passed (vertices, groups) bool: groups
+    that are not asked. A vertex that lies further out than reach, or deeper than deepest, keeps
+    gap = inf.
     """
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for v in vertices:
         for c in range(3):
             low[c] = min(low[c], skin_a[v, c])
             high[c] = max(high[c], skin_a[v, c])
-    # No skin lies deeper than half a palm's thickness; deeper vertices are found by their
-    # neighbours being pushed out.
-    margin = max(reach, _DEEPEST)
-    centre, radius, kept, first, ball = _near_faces(skin_b, faces, among, group, low, high, margin)
+    margin = max(reach, deepest)
+    centre, radius, kept, first, ball, name = _near_faces(
+        skin_b, faces, among, group, low, high, margin
+    )
     w, n = np.empty(3), np.empty(3)
     last = -1
+    all_asked = not passed.any()
     for i in range(len(vertices)):
         q = skin_a[vertices[i]]
         bound = margin
-        if last >= 0:
+        if last >= 0 and all_asked:
             # Neighbours in number are neighbours in space: the last nearest face is a good guess.
             bound = min(
                 bound,
@@ -330,6 +371,8 @@ def _signed_gaps(
             )
         best = np.inf
         for group_number in range(len(ball)):
+            if passed[i, name[group_number]]:
+                continue
             d = 0.0
             for c in range(3):
                 d += (ball[group_number, c] - q[c]) ** 2
@@ -378,14 +421,15 @@ def _signed_gaps(
 def _near_faces(skin, faces, among, group, low, high, margin):
     """Faces within margin of a box, with spheres about each and about each group of them.
 
-    Returns centres (n, 3), radii (n,), face numbers (n,), where each group begins (g + 1,) and the
-    groups' spheres (g, 4).
+    Returns centres (n, 3), radii (n,), face numbers (n,), where each group begins (g + 1,), the
+    groups' spheres (g, 4) and names (g,).
     """
     F = len(among)
     centre, radius = np.empty((F, 3)), np.empty(F)
     kept = np.empty(F, dtype=np.int64)
     first = np.zeros(_MOST_GROUPS + 1, dtype=np.int64)
     ball = np.zeros((_MOST_GROUPS, 4))
+    name = np.zeros(_MOST_GROUPS, dtype=np.int64)
     groups, count, last = 0, 0, -1
     for i in range(F):
         f = among[i]
@@ -409,6 +453,7 @@ def _near_faces(skin, faces, among, group, low, high, margin):
         if group[i] != last:
             last = group[i]
             first[groups] = count
+            name[groups] = last
             groups += 1
         count += 1
     first[groups] = count
@@ -422,4 +467,5 @@ def _near_faces(skin, faces, among, group, low, high, margin):
             for c in range(3):
                 d += (centre[k, c] - ball[g, c]) ** 2
             ball[g, 3] = max(ball[g, 3], np.sqrt(d) + radius[k])
-    return centre[:count], radius[:count], kept[:count], first[: groups + 1], ball[:groups]
+    first = first[: groups + 1]
+    return centre[:count], radius[:count], kept[:count], first, ball[:groups], name[:groups]

@@ -114,20 +114,17 @@ class World:
         wrist: Array,
         R_parent_joint: Array,
         reach: float,
-        between: bool = True,
         own: bool = True,
     ) -> Contacts:
-        """Links nearer than reach (m): of two hands (between), of one hand within own reach (own).
+        """Links of two hands nearer than reach (m); own: those of one hand within own reach too.
 
         R_world_wrist (2, 3, 3), wrist (2, 3) m, R_parent_joint (2, 15, 3, 3).
         """
         self._pose(R_world_wrist, wrist, R_parent_joint)
         client = self._client
         right, left = (body.number for body in self._used)
-        found = []
-        if between:
-            points = pybullet.getClosestPoints(right, left, reach, physicsClientId=client)
-            found += [(RIGHT, LEFT, point) for point in points]
+        points = pybullet.getClosestPoints(right, left, reach, physicsClientId=client)
+        found = [(RIGHT, LEFT, point) for point in points]
         if own:
             for side in (RIGHT, LEFT):
                 number = self._used[side].number
