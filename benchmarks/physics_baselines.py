@@ -343,13 +343,16 @@ class Descent:
     overlap: weight of the sum of depths; power 1 or 2 of each. joints, angles: weights of the mean
     squared movement of 42 joints and of the summed squared change of the angles. rate: Adam's for
     angles, a tenth of it per metre for translations; it falls to nothing along a cosine.
+
+    The values are the best of 27 tried on 32 deep pairs of their own: overlap 0.1 to 100,
+    power 1 and 2, angles 0.01 to 1, rate 0.005 to 0.2, 100 to 400 steps.
     """
 
-    overlap: float = 1.0
+    overlap: float = 0.3
     power: int = 1
     joints: float = 1.0
-    angles: float = 0.1
-    rate: float = 0.01
+    angles: float = 0.01
+    rate: float = 0.05
     steps: int = 200
 
 

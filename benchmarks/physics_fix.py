@@ -225,14 +225,9 @@ def curve_table(curves: dict[str, dict[str, dict[str, float]]]) -> str:
     ]
     for name, points in curves.items():
         for knob, f in points.items():
-            share = f["overlapping"] and sum(
-                f[f"kept_{b}"] * f[f"in_{b}"]
-                for b in ("0-2", "2-5", "5-15", "15-60")
-                if f[f"in_{b}"]
-            ) / sum(f[f"in_{b}"] for b in ("0-2", "2-5", "5-15", "15-60"))
             lines.append(
                 f"| {name} | {knob} | {f['displacement_mm']:.2f} | {f['ratio']:.3f} "
-                f"| {f['volume_mean_cm3']:.4f}; {f['volume_p99_all_cm3']:.3f} | {share:.1%} |"
+                f"| {f['volume_mean_cm3']:.4f}; {f['volume_p99_all_cm3']:.3f} | {f['kept']:.1%} |"
             )
     return "\n".join(lines)
 

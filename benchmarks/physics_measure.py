@@ -225,6 +225,10 @@ def summary(rows: Rows, rigid: Rows | None, workers: int) -> dict[str, float]:
         "new_self_of_kept": int((rows["new_self"][good] > MOST_NEW_SELF).sum()),
         "new_excess_of_kept": int((rows["new_excess"][good] > MOST_NEW_EXCESS).sum()),
         "new_excess_largest_deg": float(np.degrees(np.nanmax(rows["new_excess"], initial=0.0))),
+        "kept": mean(good[over]),
+        "kept_self_apart": mean(
+            (rows["volume"][over] <= MOST_VOLUME) & (rows["depth"][over] <= MOST_DEPTH)
+        ),
         "undefined": int(np.isnan(rows["volume"]).sum()),
         "moved_apart": int((rows["displacement"][~over] > 0).sum()),
         "evaluations": mean(rows["evaluations"][over]),
@@ -292,6 +296,8 @@ _ROWS = (
     ("kept, of 0-15 cm3", lambda f: percent(f["kept_0-15"])),
     ("kept, of 0-2 / 2-5 / 5-15 cm3", _bins),
     ("kept, of 15-60 cm3", lambda f: percent(f["kept_15-60"])),
+    ("kept, of all; by volume and depth alone",
+     lambda f: f"{percent(f['kept'])}; {percent(f['kept_self_apart'])}"),
     ("contact kept: regions meant, within 2 mm", lambda f: percent(f["contact_kept"])),
     ("the same, of those within 2 mm before", lambda f: percent(f["contact_kept_of_touching"])),
     ("contact kept: regions that touched", lambda f: percent(f["regions_kept"])),
