@@ -214,14 +214,18 @@ def solve(inverse, g, rows, least, softness, sweeps, step):
                 for b in range(DOF):
                     part[b] += share * column[b]
     # gram[i, j]: how much row j opens when row i is pushed with one unit.
-    gram = np.empty((m, m))
+    gram = np.zeros((m, m))
+    columns = rows.T.copy()
     missing = least.copy()
     for i in range(m):
-        for j in range(i + 1):
-            total = 0.0
-            for a in range(2 * DOF):
-                total += rows[j, a] * moved[i, a]
-            gram[i, j] = gram[j, i] = total
+        effect = gram[i]
+        for a in range(2 * DOF):
+            share = moved[i, a]
+            if share == 0.0:
+                continue
+            column = columns[a]
+            for j in range(m):
+                effect[j] += share * column[j]
         for a in range(2 * DOF):
             missing[i] -= rows[i, a] * step[a]
     multiplier = np.zeros(m)

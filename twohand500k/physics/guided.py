@@ -25,6 +25,7 @@ from twohand500k.hand import HandPair
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.hand.rotations import Array
 from twohand500k.physics._kernels import ANCESTORS, DOF, invert, metric, rows_of_contacts, solve
+from twohand500k.physics.kept import contacts_to_keep
 from twohand500k.physics.skin import Skin, Touches, nearest_of_regions, own_touches, touches
 from twohand500k.physics.state import Frames, Pair, State
 from twohand500k.physics.world import Contacts, World
@@ -39,7 +40,7 @@ _AT_REST = 0.0003
 # Contacts within this count, in Bullet and on the skin, metres.
 _REACH_LINKS = 0.008
 _REACH_SKIN = 0.005
-_REACH_OWN = 0.005
+_REACH_OWN = 0.004
 # No contact asks for more than this in one step, no joint moves further, metres.
 _MOST_PUSH = 0.006
 _MOST_STEP = 0.012
@@ -121,18 +122,19 @@ class Problem:
     pull: Array | None = None
 
     @staticmethod
-    def of(bodies: Bodies, pair: Pair, kept: tuple[tuple[int, int], ...]) -> "Problem":
-        """The problem of a pair; Bullet's bodies take its shapes."""
+    def of(bodies: Bodies, pair: Pair, intended: tuple[int, int]) -> "Problem":
+        """The problem of a pair whose regions `intended` (right, left, or -1) were to touch.
+
+        Bullet's bodies take its shapes.
+        """
         hands, world = bodies.hands, bodies.world
         world.shape(pair.betas)
-        rest_skin = tuple(
-            np.ascontiguousarray(hands[s].with_shape(pair.betas[s]).rest_vertices) for s in (0, 1)
+        rest_skin = (
+            np.ascontiguousarray(hands.right.with_shape(pair.betas[RIGHT]).rest_vertices),
+            np.ascontiguousarray(hands.left.with_shape(pair.betas[LEFT]).rest_vertices),
         )
         frames = pair.frames(pair.start)
-        skins = [
-            bodies.skins[s].posed(rest_skin[s], pair.rest[s], frames.R[s], frames.p[s])
-            for s in (0, 1)
-        ]
+        skins = _posed(bodies, rest_skin, pair, frames)
         tips = np.empty((2, 5, 3))
         for s in (0, 1):
             for k, joint in enumerate(_TIP_CARRIERS):
@@ -142,19 +144,12 @@ class Problem:
         for s in (0, 1):
             own = own_touches(bodies.skins[s], skins[s], _REACH_OWN)
             own_gap[s, own.vertex] = own.gap
-        return Problem(
-            bodies, pair, (rest_skin[0], rest_skin[1]), tips, _joints(frames, tips), kept, own_gap
-        )
+        kept = contacts_to_keep(bodies.skins, skins, intended)
+        return Problem(bodies, pair, rest_skin, tips, _joints(frames, tips), kept, own_gap)
 
     def skin(self, frames: Frames) -> tuple[Array, Array]:
         """Both skins (V, 3)."""
-        right, left = (
-            self.bodies.skins[s].posed(
-                self.rest_skin[s], self.pair.rest[s], frames.R[s], frames.p[s]
-            )
-            for s in (0, 1)
-        )
-        return right, left
+        return _posed(self.bodies, self.rest_skin, self.pair, frames)
 
     def with_pull(self, state: State) -> "Problem":
         """The same problem, drawn towards a state too: the frame before, carried on."""
@@ -345,6 +340,16 @@ def _furthest(problem: Problem, joints: Array, state: State) -> float:
     return float(np.linalg.norm(there - joints, axis=-1).max())
 
 
+def _posed(
+    bodies: Bodies, rest_skin: tuple[Array, Array], pair: Pair, frames: Frames
+) -> tuple[Array, Array]:
+    right, left = (
+        bodies.skins[s].posed(rest_skin[s], pair.rest[s], frames.R[s], frames.p[s])
+        for s in (RIGHT, LEFT)
+    )
+    return right, left
+
+
 def link_contacts(problem: Problem, state: State, reach: float, own: bool) -> Contacts:
     """Bullet's contacts of a state: links of two hands, and of one, nearer than reach (m)."""
     return _contacts(problem.bodies.world, state, problem.pair.frames(state), reach, own)
@@ -360,7 +365,7 @@ def _contacts(
 _PARENTS = np.array(MANO_PARENTS)[1:]
 _TIP_CARRIERS = tuple(chain[-1] for chain in MANO_CHAINS)
 _CARRIERS = np.array([*range(16), *_TIP_CARRIERS])
-_BOUND_REACH = 0.12
+_BOUND_REACH = 0.08
 
 
 def _joints(frames: Frames, tips: Array) -> Array:

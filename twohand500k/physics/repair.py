@@ -17,7 +17,6 @@ import numpy as np
 
 from twohand500k.conventions import LEFT, RIGHT
 from twohand500k.hand import HandPair
-from twohand500k.hand.contact_regions import REGIONS
 from twohand500k.hand.measure import pair_displacement
 from twohand500k.hand.rotations import Array, axis_angle_from_matrix, matrix_from_axis_angle
 from twohand500k.physics.guided import (
@@ -32,7 +31,6 @@ from twohand500k.physics.guided import (
 )
 from twohand500k.physics.judge import Judge, Judgement
 from twohand500k.physics.sampling import sample, spread
-from twohand500k.physics.skin import nearest_of_regions, touches
 from twohand500k.physics.state import Pair, State
 from twohand500k.physics.world import World
 
@@ -45,9 +43,6 @@ UNSEEN_VOLUME, UNSEEN_DEPTH = 1e-9, 5e-5
 MOST_VOLUME, MOST_DEPTH, MOST_NEW_SELF = 1e-7, 2e-3, 2e-8
 # What a repair aims at; above it a restart is tried.
 _GOOD_VOLUME, _GOOD_DEPTH = 1e-8, 4e-4
-# Regions meant to touch count as touching within this; without such, the regions that overlap by at
-# most that, the largest few.
-_TOUCHING, _SHALLOW, _MOST_KEPT = 0.002, 0.003, 4
 
 
 @dataclass(frozen=True)
@@ -92,6 +87,14 @@ class Repaired:
         return self.verdict in ("untouched", "repaired")
 
 
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """What a pair was: its joints (2, 21, 3) and the judge's word."""
+
+    joints: Array
+    before: Judgement
+
+
 class Repairer:
     """Repairs pairs of one hand model, one after another; holds a Bullet client."""
 
@@ -127,7 +130,7 @@ class Repairer:
 
         record keeps the states on the way. Nothing is drawn from rng where no sampling is needed.
         """
-        before = self._judged(pair.pose, pair.betas, pair.transl)
+        joints, before = self._look(pair.pose, pair.betas, pair.transl)
         unmoved = Repaired(
             pair.pose, pair.transl, "untouched", 0, 0.0, before, before, _shown(pair) * record
         )
@@ -138,7 +141,7 @@ class Repairer:
             return unmoved
         anatomies = self._bodies.anatomies
         body = Pair.of(self.hands, anatomies, pair.pose, pair.betas, pair.transl)
-        problem = Problem.of(self._bodies, body, self._kept_contacts(body, pair.intended))
+        problem = Problem.of(self._bodies, body, pair.intended)
         trace = Trace(states=[] if record else None)
         start = body.start
         if previous is not None and previous.state is not None and previous.start is not None:
@@ -148,102 +151,56 @@ class Repairer:
             state = sample(problem, rng, trace)
         else:
             state = guide(problem, start, _EFFORT[self.options.effort], trace)
-        outcome = self._outcome(pair, problem, state, before, trace)
+        begun = _Start(joints, before)
+        outcome = self._outcome(begun, problem, state, trace)
         if self.options.method == "guided" and self.options.effort == "best":
-            outcome = self._improved(pair, problem, rng, trace, outcome)
+            outcome = self._improved(begun, problem, rng, trace, outcome)
         return replace(outcome, evaluations=trace.evaluations)
 
     def _improved(
-        self, pair: PairInput, problem: Problem, rng: np.random.Generator, trace: Trace,
+        self, start: _Start, problem: Problem, rng: np.random.Generator, trace: Trace,
         outcome: Repaired,
     ) -> Repaired:  # fmt: skip
         """The best of more attempts, while the first is not good enough."""
-        best = self._polished(pair, problem, trace, outcome)
+        best = self._polished(start, problem, trace, outcome)
         for _ in range(_RESTARTS):
             if best.kept:
                 break
             for begin in spread(problem, rng, trace, _RESTART_DRAWS, _RESTART_KEPT):
                 state = guide(problem, begin, _RESTART_EFFORT, trace)
-                other = self._outcome(pair, problem, state, outcome.before, trace)
-                best = min(best, self._polished(pair, problem, trace, other), key=_rank)
+                other = self._outcome(start, problem, state, trace)
+                best = min(best, self._polished(start, problem, trace, other), key=_rank)
         return best
 
     def _polished(
-        self, pair: PairInput, problem: Problem, trace: Trace, outcome: Repaired
+        self, start: _Start, problem: Problem, trace: Trace, outcome: Repaired
     ) -> Repaired:
         """Steps on the skin with more room, for what is left between the skin's vertices."""
         for clearance in _POLISH_CLEARANCES:
             if _is_good(outcome) or not outcome.kept or outcome.state is None:
                 break
             state = settle(problem, outcome.state, _POLISH_STEPS, clearance, trace, dense=True)
-            other = self._outcome(pair, problem, state, outcome.before, trace)
+            other = self._outcome(start, problem, state, trace)
             outcome = min(outcome, other, key=_rank)
         return outcome
 
-    def _outcome(
-        self, pair: PairInput, problem: Problem, state: State, before: Judgement, trace: Trace
-    ) -> Repaired:
+    def _outcome(self, start: _Start, problem: Problem, state: State, trace: Trace) -> Repaired:
         pose, transl = problem.pair.parameters(state)
-        after = self._judged(pose, pair.betas, transl)
-        posed = [
-            np.stack([self._joints(p[s], pair.betas[s], t[s], s) for s in (RIGHT, LEFT)])
-            for p, t in ((pair.pose, pair.transl), (pose, transl))
-        ]
+        joints, after = self._look(pose, problem.pair.betas, transl)
         during = tuple(problem.pair.parameters(s) for s in trace.states or ())
         return Repaired(
-            pose, transl, _verdict(before, after), trace.evaluations,
-            pair_displacement(posed[0], posed[1]), before, after, during,
+            pose, transl, _verdict(start.before, after), trace.evaluations,
+            pair_displacement(start.joints, joints), start.before, after, during,
             problem.pair.start, state,
         )  # fmt: skip
 
-    def _joints(self, pose: Array, betas: Array, transl: Array, side: int) -> Array:
-        return self.hands[side].with_shape(betas).with_pose(pose, transl).joints
-
-    def _judged(self, pose: Array, betas: Array, transl: Array) -> Judgement:
+    def _look(self, pose: Array, betas: Array, transl: Array) -> tuple[Array, Judgement]:
+        """Joints (2, 21, 3) of a pair, and what the judge says of it."""
         right, left = (
-            self.hands[s].with_shape(betas[s]).with_pose(pose[s], transl[s]).vertices
-            for s in (RIGHT, LEFT)
+            self.hands[s].with_shape(betas[s]).with_pose(pose[s], transl[s]) for s in (RIGHT, LEFT)
         )
-        return self._judge.pair(right, left)
-
-    def _kept_contacts(self, body: Pair, intended: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-        """Region pairs (right, left) whose contact the repair keeps.
-
-        The intended one where it touches; else those that touch or overlap a little.
-        """
-        skins = self._bodies.skins
-        frames = body.frames(body.start)
-        posed = [
-            skins[s].posed(
-                np.ascontiguousarray(
-                    self.hands[s].with_shape(body.betas[s]).rest_vertices
-                ),
-                body.rest[s], frames.R[s], frames.p[s],
-            )
-            for s in (RIGHT, LEFT)
-        ]  # fmt: skip
-        if min(intended) >= 0:
-            nearest = np.inf
-            for a, b in ((RIGHT, LEFT), (LEFT, RIGHT)):
-                found = nearest_of_regions(
-                    skins[a], posed[a], intended[a], skins[b], posed[b], intended[b]
-                )
-                nearest = min(nearest, found.gap.min(initial=np.inf))
-            if nearest <= _TOUCHING:
-                return (intended,)
-        counts = np.zeros((len(REGIONS), len(REGIONS)), dtype=np.int64)
-        for a, b in ((RIGHT, LEFT), (LEFT, RIGHT)):
-            found = touches(skins[a], posed[a], skins[b], posed[b], _TOUCHING / 2)
-            shallow = found.gap > -_SHALLOW
-            corner = np.argmax(found.weights[shallow], axis=1)
-            face = skins[b].faces[found.face[shallow]]
-            mine = skins[a].region[found.vertex[shallow]]
-            theirs = skins[b].region[face[np.arange(len(face)), corner]]
-            np.add.at(counts, (mine, theirs) if a == RIGHT else (theirs, mine), 1)
-        order = np.argsort(-counts, axis=None, kind="stable")[:_MOST_KEPT]
-        return tuple(
-            (int(k) // len(REGIONS), int(k) % len(REGIONS)) for k in order if counts.flat[k]
-        )
+        judgement = self._judge.pair(right.vertices, left.vertices)
+        return np.stack([right.joints, left.joints]), judgement
 
 
 _EFFORT = {"fast": FAST, "best": BEST}
