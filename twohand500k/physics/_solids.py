@@ -263,9 +263,11 @@ def shared_volume(rays, apart, boxes, seeds, first_rays, enough, most_rays):
     u, v = rays.axes[0], rays.axes[1]
     start, members, edge, height = rays.start, rays.members, rays.edge, rays.height
     label, bins, size = rays.label, rays.bins, rays.bin
-    low = np.array([boxes[:, u].min(), boxes[:, v].min()])
-    high = np.array([boxes[:, 3 + u].max(), boxes[:, 3 + v].max()])
-    size_u, size_v = max(high[0] - low[0], 1e-9), max(high[1] - low[1], 1e-9)
+    low_u, low_v, high_u, high_v = np.inf, np.inf, -np.inf, -np.inf
+    for b in range(len(boxes)):
+        low_u, high_u = min(low_u, boxes[b, u]), max(high_u, boxes[b, 3 + u])
+        low_v, high_v = min(low_v, boxes[b, v]), max(high_v, boxes[b, 3 + v])
+    size_u, size_v = max(high_u - low_u, 1e-9), max(high_v - low_v, 1e-9)
     step = np.sqrt(size_u * size_v / first_rays)
     nu = min(max(int(np.ceil(size_u / step)), 1), first_rays)
     nv = min(max(int(np.ceil(size_v / step)), 1), first_rays)
@@ -273,13 +275,12 @@ def shared_volume(rays, apart, boxes, seeds, first_rays, enough, most_rays):
     heights = np.empty(_MOST_CROSSINGS)
     codes = np.empty(_MOST_CROSSINGS, dtype=np.int64)
     count = np.zeros(64, dtype=np.int64)
-    offset_u, offset_v = low[0] - rays.corner[0], low[1] - rays.corner[1]
+    offset_u, offset_v = low_u - rays.corner[0], low_v - rays.corner[1]
 
     asked = np.zeros((nu, nv), dtype=np.bool_)
     for b in range(len(boxes)):
-        x0, x1 = _span(boxes[b, u], boxes[b, 3 + u], low[0], du, nu)
-        y0, y1 = _span(boxes[b, v], boxes[b, 3 + v], low[1], dv, nv)
-        asked[x0:x1, y0:y1] = True
+        _mark(asked, boxes[b, u] - low_u, boxes[b, 3 + u] - low_u, du,
+              boxes[b, v] - low_v, boxes[b, 3 + v] - low_v, dv)  # fmt: skip
     found = np.zeros((nu, nv), dtype=np.bool_)
     total, met, lost, cast = 0.0, 0, 0, 0
     for x in range(nu):
@@ -302,9 +303,8 @@ def shared_volume(rays, apart, boxes, seeds, first_rays, enough, most_rays):
     if met >= enough:
         return total * du * dv, met, lost, cast
     for i in range(len(seeds)):
-        x0, x1 = _span(seeds[i, u], seeds[i, u], low[0], du, nu)
-        y0, y1 = _span(seeds[i, v], seeds[i, v], low[1], dv, nv)
-        found[x0:x1, y0:y1] = True
+        x, y = seeds[i, u] - low_u, seeds[i, v] - low_v
+        _mark(found, x, x, du, y, y, dv)
     near = np.zeros((nu, nv), dtype=np.bool_)
     cells = 0
     for x in range(nu):
@@ -342,11 +342,14 @@ def shared_volume(rays, apart, boxes, seeds, first_rays, enough, most_rays):
 
 
 @njit(cache=True)
-def _span(least, greatest, low, step, n):
-    """Cells first .. last - 1 of n that an interval lies over, its border cells included."""
-    first = int(np.floor((least - low) / step - 1e-9))
-    last = int(np.floor((greatest - low) / step + 1e-9)) + 1
-    return min(max(first, 0), n - 1), min(max(last, 1), n)
+def _mark(cells, u0, u1, du, v0, v1, dv):
+    """Mark the cells that a rectangle lies over, those on its border included."""
+    nu, nv = cells.shape
+    x0, x1 = int(np.floor(u0 / du - 1e-9)), int(np.floor(u1 / du + 1e-9))
+    y0, y1 = int(np.floor(v0 / dv - 1e-9)), int(np.floor(v1 / dv + 1e-9))
+    for x in range(min(max(x0, 0), nu - 1), min(max(x1, 0), nu - 1) + 1):
+        for y in range(min(max(y0, 0), nv - 1), min(max(y1, 0), nv - 1) + 1):
+            cells[x, y] = True
 
 
 @njit(cache=True)

@@ -546,7 +546,8 @@ def deepest(faces_a, posed_a, counted_a, vertex_inside, cut, tree, posed, counte
                         most = radius + d
             if min(most, corners) <= best + tolerance or top + 4 > len(pending):
                 continue
-            under[top : top + 4] = g
+            for k in range(4):
+                under[top + k] = g
             ux, uy, uz = 0.5 * (bx + cx), 0.5 * (by + cy), 0.5 * (bz + cz)
             vx, vy, vz = 0.5 * (cx + ax), 0.5 * (cy + ay), 0.5 * (cz + az)
             wx, wy, wz = 0.5 * (ax + bx), 0.5 * (ay + by), 0.5 * (az + bz)
