@@ -46,32 +46,45 @@ class Links:
         skin, rest = shaped.rest_vertices, shaped.rest_joints
         return [_spread(skin[ids] - rest[j], most) for j, ids in enumerate(self.vertices)]
 
-    def meshes(self, betas: Array, most: int) -> list[tuple[Array, np.ndarray]]:
-        """The same as closed meshes, for pictures: points (n, 3) and faces (m, 3) outward."""
-        return [_closed(points) for points in self.hulls(betas, most)]
-
 
 def _spread(points: Array, most: int) -> Array:
     """The corners of the points' hull, thinned to those furthest from each other."""
     corners = points[np.sort(ConvexHull(points).vertices)]
-    if len(corners) <= most:
-        return corners
-    chosen = [int(np.argmax(np.linalg.norm(corners - corners.mean(axis=0), axis=1)))]
-    distance = np.linalg.norm(corners - corners[chosen[0]], axis=1)
-    while len(chosen) < most:
-        chosen.append(int(np.argmax(distance)))
-        distance = np.minimum(distance, np.linalg.norm(corners - corners[chosen[-1]], axis=1))
-    return corners[np.sort(chosen)]
+    return corners if len(corners) <= most else corners[_furthest_apart(corners, most)]
 
 
-def _closed(points: Array) -> tuple[Array, np.ndarray]:
+@njit(cache=True)
+def _furthest_apart(points, most):
+    """Ids (most,), ascending: the point furthest from the middle, then always the one furthest
+    from all that are chosen."""
+    last = np.argmax(_square_distance(points, points.sum(axis=0) / len(points)))
+    distance = np.full(len(points), np.inf)
+    chosen = np.empty(most, dtype=np.int64)
+    for k in range(most):
+        chosen[k] = last
+        distance = np.minimum(distance, _square_distance(points, points[last]))
+        last = np.argmax(distance)
+    return np.sort(chosen)
+
+
+@njit(cache=True)
+def _square_distance(points, place):
+    out = np.empty(len(points))
+    for i in range(len(points)):
+        x, y, z = points[i] - place
+        out[i] = x * x + y * y + z * z
+    return out
+
+
+def hull_mesh(points: Array) -> np.ndarray:
+    """Faces (m, 3), outward, of the convex hull of points (n, 3)."""
     hull = ConvexHull(points)
     faces = hull.simplices.copy()
     corner = points[faces]
     normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     inward = np.einsum("fc,fc->f", normal, hull.equations[:, :3]) < 0
     faces[inward] = faces[inward][:, ::-1]
-    return points, faces
+    return faces
 
 
 def bounds_of(hulls: list[Array]) -> tuple[Array, Array]:
@@ -79,16 +92,26 @@ def bounds_of(hulls: list[Array]) -> tuple[Array, Array]:
 
     Returns capsules (16, 7), both ends and a radius, and the palm's box (2, 3).
     """
-    capsules = np.zeros((N_MANO_JOINTS, 7))
-    for j, hull in enumerate(hulls):
-        direction = hull.mean(axis=0)
-        direction /= np.linalg.norm(direction)
-        along = hull @ direction
-        ends = np.outer([0.8 * along.min(), 0.8 * along.max()], direction)
-        share = np.clip((hull - ends[0]) @ direction, 0.0, np.linalg.norm(ends[1] - ends[0]))
-        radius = np.linalg.norm(hull - ends[0] - share[:, None] * direction, axis=1).max()
-        capsules[j] = *ends[0], *ends[1], radius
+    capsules = np.stack([_capsule(hull) for hull in hulls])
     return capsules, np.stack([hulls[0].min(axis=0), hulls[0].max(axis=0)])
+
+
+@njit(cache=True)
+def _capsule(hull):
+    """Both ends and the radius (7,) of a capsule through the joint that holds the points (n, 3)."""
+    direction = hull.sum(axis=0)
+    direction /= np.sqrt((direction * direction).sum())
+    along = np.empty(len(hull))
+    for i in range(len(hull)):
+        along[i] = (hull[i] * direction).sum()
+    low, high = 0.8 * along.min(), 0.8 * along.max()
+    square = 0.0
+    for i in range(len(hull)):
+        off = hull[i] - min(max(along[i], low), high) * direction
+        square = max(square, (off * off).sum())
+    out = np.empty(7)
+    out[:3], out[3:6], out[6] = low * direction, high * direction, np.sqrt(square)
+    return out
 
 
 @njit(cache=True)

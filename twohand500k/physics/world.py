@@ -9,6 +9,9 @@ Distances come from `getClosestPoints`, which makes its manifolds anew with ever
 an answer depends on nothing that was asked before; `performCollisionDetection` keeps them, and is
 slower besides. Rows are sorted all the same. Bodies are kept by their betas; as Bullet frees little
 when a body is removed, the client is closed and a fresh one opened after so many shapes.
+
+Bullet grows every hull by a margin. It makes up for what a hull of few vertices cuts off the skin;
+points lie on the grown hulls, and gaps are between them: two margins less than between the hulls.
 """
 
 import tomllib
@@ -25,7 +28,7 @@ from scipy.spatial.transform import Rotation
 from twohand500k.conventions import LEFT, MANO_PARENTS, N_BETAS, N_MANO_JOINTS, RIGHT
 from twohand500k.hand import HandPair
 from twohand500k.hand.rotations import Array
-from twohand500k.physics.links import Links, bounds_of, near_links, quaternions
+from twohand500k.physics.links import Links, bounds_of, hull_mesh, near_links, quaternions
 
 # Links of one hand are asked for within this, metres.
 _OWN_REACH = 0.004
@@ -39,8 +42,10 @@ class Contacts:
     """n pairs of links near each other, sorted by sides, links and place.
 
     side_a, link_a, side_b, link_b (n,): between hands a is the right one, within a hand
-    side_a == side_b and link_a < link_b; a link is its MANO joint. point_a, point_b (n, 3) m on the
-    links' hulls; normal (n, 3) unit, from b to a; gap (n,) m, negative where they overlap.
+    side_a == side_b and link_a < link_b; a link is its MANO joint. At most one row a pair of links.
+    point_a, point_b (n, 3) m on the links' hulls grown by the margin; normal (n, 3) unit, from b to
+    a; gap (n,) m between the grown hulls, negative where they overlap: point_a - point_b =
+    gap * normal.
     """
 
     side_a: np.ndarray
@@ -71,6 +76,9 @@ class World:
         self._links = (Links.of(hands.right), Links.of(hands.left))
         self._table = _table()
         self._client = -1
+        # pybullet never lets go of a row of vertices that it has seen (7 kB a link): it is always
+        # shown the same ones.
+        self._rows = [[0.0, 0.0, 0.0] for _ in range(self._table["links"]["hull_vertices"])]
         self._bodies: dict[tuple[int, bytes], _Body] = {}
         self._used: list[_Body] = []
         self._open()
@@ -172,12 +180,7 @@ class World:
         rest = self._hands[side].with_shape(betas).rest_joints
         hulls = self._links[side].hulls(betas, self._table["links"]["hull_vertices"])
         client = self._client
-        shapes = [
-            pybullet.createCollisionShape(
-                pybullet.GEOM_MESH, vertices=hull.tolist(), physicsClientId=client
-            )
-            for hull in hulls
-        ]
+        shapes = [self._collision_shape(hull) for hull in hulls]
         bones = [rest[j] - rest[MANO_PARENTS[j]] for j in range(1, N_MANO_JOINTS)]
         count = len(_LINKS)
         number = pybullet.createMultiBody(
@@ -197,11 +200,20 @@ class World:
         )  # fmt: skip
         if number < 0 or min(shapes) < 0:
             raise RuntimeError("Bullet could not make a hand's body")
+        margin = self._table["links"]["margin"]
         for link in range(-1, count):
+            pybullet.changeDynamics(number, link, collisionMargin=margin, physicsClientId=client)
             # We ask for pairs by name. Bullet's own list of pairs that might meet would be kept up
             # to date with every pose of every body, and costs more than the questions.
             pybullet.setCollisionFilterGroupMask(number, link, 0, 0, physicsClientId=client)
         return _Body(number, rest, *bounds_of(hulls))
+
+    def _collision_shape(self, hull: Array) -> int:
+        for row, point in zip(self._rows, hull.tolist(), strict=False):
+            row[:] = point
+        return pybullet.createCollisionShape(
+            pybullet.GEOM_MESH, vertices=self._rows[: len(hull)], physicsClientId=self._client
+        )
 
     def _pose(self, R_world_wrist: Array, wrist: Array, R_parent_joint: Array) -> None:
         """Set both hands, in the right wrist's frame: setting a base costs as much as asking.
@@ -229,9 +241,10 @@ class World:
     def _near_pairs(self, side: int, R_parent_joint: Array, reach: float) -> list[list[int]]:
         """Pairs of one hand's links that are no neighbours and may lie within reach."""
         body = self._used[side]
+        margins = 2.0 * self._table["links"]["margin"]
         return near_links(
             body.rest, R_parent_joint[side], body.capsules, body.palm_box,
-            self._neighbours, reach,
+            self._neighbours, reach + margins,
         ).tolist()  # fmt: skip
 
     def _neighbour_links(self) -> Array:
@@ -275,6 +288,22 @@ def _sorted(found: list[tuple[int, int, Any]], R_world_right: Array, right: Arra
 def _turned(R: Array, points: Array) -> Array:
     # Written out: a product through BLAS may differ in its last bit with the number of rows.
     return points[:, :1] * R[:, 0] + points[:, 1:2] * R[:, 1] + points[:, 2:3] * R[:, 2]
+
+
+def link_meshes(hands: HandPair, betas: Array) -> list[list[tuple[Array, np.ndarray]]]:
+    """The links as they are put into Bullet, for pictures, without the margin.
+
+    betas (2, 10). Per side and MANO joint: hull points (n, 3) m from the joint's place, in its
+    frame (`T_world_joint`, which at rest is not turned), and faces (m, 3), outward.
+    """
+    most = _table()["links"]["hull_vertices"]
+    return [
+        [
+            (points, hull_mesh(points))
+            for points in Links.of(hands[side]).hulls(np.asarray(betas[side]), most)
+        ]
+        for side in (RIGHT, LEFT)
+    ]
 
 
 @cache
