@@ -7,6 +7,7 @@ hulls of the same parts. All of it is a matter of topology: a part is the same s
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -69,10 +70,16 @@ class Parts:
 
     def closed_skin(self, skin: Array) -> Array:
         """Vertices (V + borders, 3) that `faces` refers to, from a skin (V, 3)."""
+        ids, starts, sizes = self._laid_out
+        sums = np.add.reduceat(skin[ids], starts, axis=0)
+        return np.concatenate([skin, sums / sizes])
+
+    @cached_property
+    def _laid_out(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All borders' vertex ids in one array, where each begins, how many (n, 1) each has."""
         sizes = np.array([len(border) for border in self.borders])
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        sums = np.add.reduceat(skin[np.concatenate(self.borders)], starts, axis=0)
-        return np.concatenate([skin, sums / sizes[:, None]])
+        return np.concatenate(self.borders), starts, sizes[:, None]
 
 
 def _part_of_face(faces: np.ndarray, weights: Array) -> np.ndarray:
