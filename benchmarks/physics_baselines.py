@@ -71,9 +71,12 @@ class Separation:
 
 
 def separation(
-    hands: HandPair, judge: Judge, pair: PairInput, rng: np.random.Generator
+    hands: HandPair, judge: Judge, pair: PairInput, rng: np.random.Generator, plain: bool = False
 ) -> Separation:
-    """The least translation of the left hand against the right that parts the skins."""
+    """The least translation of the left hand against the right that parts the skins.
+
+    plain: only along the line between the middles of the two skins, what one would write first.
+    """
     skins = Skins.of(hands, pair)
     joints = np.stack(
         [
@@ -95,9 +98,14 @@ def separation(
         after[LEFT] += way
         return pair_displacement(joints, after), way
 
-    found = [tried(direction, skins.vertices) for direction in sphere(DIRECTIONS)]
-    found.sort(key=lambda one: one[0])
     best = []
+    if plain:
+        between = skins.vertices[LEFT].mean(axis=0) - skins.vertices[RIGHT].mean(axis=0)
+        best.append(tried(between / np.linalg.norm(between), skins.points))
+        found = []
+    else:
+        found = [tried(direction, skins.vertices) for direction in sphere(DIRECTIONS)]
+    found.sort(key=lambda one: one[0])
     for _, way in found[:REFINED]:
         direction, sigma = way / max(np.linalg.norm(way), 1e-12), 0.08
         cost, way = tried(direction, skins.points)

@@ -59,7 +59,7 @@ class Method:
     """One way to repair a pair.
 
     settings: constants of the physics package that are other than shipped, as (module.NAME, value).
-    share: how much of the way rigid separation goes.
+    share: how much of the way rigid separation goes; plain: along the line of the hands' middles.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Method:
     options: RepairOptions | None = None
     descent: Descent | None = None
     share: float = 1.0
+    plain: bool = False
     settings: tuple[tuple[str, Any], ...] = ()
 
 
@@ -74,8 +75,9 @@ BEST = Method("guided best", "repair")
 FAST = Method("guided fast", "repair", RepairOptions(effort="fast"))
 SAMPLING = Method("sampling", "repair", RepairOptions(method="sampling"))
 RIGID = Method("rigid", "rigid")
+PLAIN = Method("plain rigid", "rigid", plain=True)
 DESCENT = Method("descent", "descent", descent=Descent())
-METHODS = (RIGID, SAMPLING, DESCENT, FAST, BEST)
+METHODS = (PLAIN, RIGID, SAMPLING, DESCENT, FAST, BEST)
 
 
 def other(base: Method, name: str, **settings: Any) -> Method:
@@ -183,7 +185,9 @@ def tell_set(bench: Bench, name: str, methods: Sequence[Method]) -> None:
         for m in (RIGID, *(m for m in methods if m != RIGID))
     }
     figures = {
-        method.name: summary(results[method.name], results["rigid"], bench.workers)
+        method.name: summary(
+            results[method.name], results["rigid"], bench.workers, results["plain rigid"]
+        )
         for method in methods
     }
     record(bench, "table", name, figures)
@@ -497,7 +501,7 @@ def do_pairs(
         moved = list(zip(pose, transl, strict=True))
     else:
         moved = [
-            separated(pair, rng_for(seed, sample_id), method.share)
+            separated(pair, rng_for(seed, sample_id), method)
             for pair, sample_id in zip(pairs, ids, strict=True)
         ]
     for pair, (one_pose, one_transl) in zip(pairs, moved, strict=True):
@@ -508,9 +512,10 @@ def do_pairs(
         yield one_pose, one_transl, 0, seconds
 
 
-def separated(pair: PairInput, rng: np.random.Generator, share: float) -> tuple[Array, Array]:
+def separated(pair: PairInput, rng: np.random.Generator, method: Method) -> tuple[Array, Array]:
     """Rigid separation, half of the way to each hand."""
-    way = share * separation(tools().hands, tools().judge, pair, rng).way
+    found = separation(tools().hands, tools().judge, pair, rng, method.plain)
+    way = method.share * found.way
     return pair.pose, pair.transl + 0.5 * np.stack([-way, way])
 
 
