@@ -32,8 +32,9 @@ from twohand500k.physics.links import Links, bounds_of, hull_mesh, near_links, q
 
 # Links of one hand are asked for within this, metres.
 _OWN_REACH = 0.004
+_ORIGIN, _AXIS = [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]
 _IDENTITY = [0.0, 0.0, 0.0, 1.0]
-_STILL = [[0.0, 0.0, 0.0]] * (N_MANO_JOINTS - 1)
+_STILL = [_ORIGIN] * (N_MANO_JOINTS - 1)
 _LINKS = list(range(N_MANO_JOINTS - 1))
 
 
@@ -76,9 +77,10 @@ class World:
         self._links = (Links.of(hands.right), Links.of(hands.left))
         self._table = _table()
         self._client = -1
-        # pybullet never lets go of a row of vertices that it has seen (7 kB a link): it is always
-        # shown the same ones.
-        self._rows = [[0.0, 0.0, 0.0] for _ in range(self._table["links"]["hull_vertices"])]
+        # pybullet never lets go of what a list given to it holds, 7 kB a link: it is always shown
+        # the same rows.
+        self._points = [[0.0, 0.0, 0.0] for _ in range(self._table["links"]["hull_vertices"])]
+        self._bones = [[0.0, 0.0, 0.0] for _ in _LINKS]
         self._bodies: dict[tuple[int, bytes], _Body] = {}
         self._used: list[_Body] = []
         self._open()
@@ -181,20 +183,21 @@ class World:
         hulls = self._links[side].hulls(betas, self._table["links"]["hull_vertices"])
         client = self._client
         shapes = [self._collision_shape(hull) for hull in hulls]
-        bones = [rest[j] - rest[MANO_PARENTS[j]] for j in range(1, N_MANO_JOINTS)]
+        for row, j in zip(self._bones, range(1, N_MANO_JOINTS), strict=True):
+            row[:] = (rest[j] - rest[MANO_PARENTS[j]]).tolist()
         count = len(_LINKS)
         number = pybullet.createMultiBody(
-            1.0, shapes[0], -1, [0.0, 0.0, 0.0], _IDENTITY,
+            1.0, shapes[0], -1, _ORIGIN, _IDENTITY,
             linkMasses=[1.0] * count,
             linkCollisionShapeIndices=shapes[1:],
             linkVisualShapeIndices=[-1] * count,
-            linkPositions=[bone.tolist() for bone in bones],
+            linkPositions=self._bones,
             linkOrientations=[_IDENTITY] * count,
-            linkInertialFramePositions=[[0.0, 0.0, 0.0]] * count,
+            linkInertialFramePositions=[_ORIGIN] * count,
             linkInertialFrameOrientations=[_IDENTITY] * count,
             linkParentIndices=list(MANO_PARENTS[1:]),
             linkJointTypes=[pybullet.JOINT_SPHERICAL] * count,
-            linkJointAxis=[[0.0, 0.0, 1.0]] * count,
+            linkJointAxis=[_AXIS] * count,
             flags=pybullet.URDF_USE_SELF_COLLISION,
             physicsClientId=client,
         )  # fmt: skip
@@ -209,10 +212,11 @@ class World:
         return _Body(number, rest, *bounds_of(hulls))
 
     def _collision_shape(self, hull: Array) -> int:
-        for row, point in zip(self._rows, hull.tolist(), strict=False):
+        points = self._points[: len(hull)]
+        for row, point in zip(points, hull.tolist(), strict=True):
             row[:] = point
         return pybullet.createCollisionShape(
-            pybullet.GEOM_MESH, vertices=self._rows[: len(hull)], physicsClientId=self._client
+            pybullet.GEOM_MESH, vertices=points, physicsClientId=self._client
         )
 
     def _pose(self, R_world_wrist: Array, wrist: Array, R_parent_joint: Array) -> None:
