@@ -32,10 +32,13 @@ from twohand500k.physics.links import Links, bounds_of, hull_mesh, near_links, q
 
 # Links of one hand are asked for within this, metres.
 _OWN_REACH = 0.004
-_ORIGIN, _AXIS = [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]
-_IDENTITY = [0.0, 0.0, 0.0, 1.0]
-_STILL = [_ORIGIN] * (N_MANO_JOINTS - 1)
+_ORIGIN, _IDENTITY = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]
+# What holds for every link beyond the palm, in Bullet's numbering: MANO's joints less one.
 _LINKS = list(range(N_MANO_JOINTS - 1))
+_PARENTS = list(MANO_PARENTS[1:])
+_STILL, _UNTURNED = [_ORIGIN for _ in _LINKS], [_IDENTITY for _ in _LINKS]
+_MASSES, _NO_VISUALS = [1.0 for _ in _LINKS], [-1 for _ in _LINKS]
+_SPHERICAL, _AXES = [pybullet.JOINT_SPHERICAL for _ in _LINKS], [[0.0, 0.0, 1.0] for _ in _LINKS]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +80,12 @@ class World:
         self._links = (Links.of(hands.right), Links.of(hands.left))
         self._table = _table()
         self._client = -1
-        # pybullet never lets go of what a list given to it holds, 7 kB a link: it is always shown
-        # the same rows.
-        self._points = [[0.0, 0.0, 0.0] for _ in range(self._table["links"]["hull_vertices"])]
+        # pybullet never lets go of a list given to it nor of the rows in it, 7 kB a link: it is
+        # always shown the same ones, filled anew. _points: per number of corners, all of one set.
+        rows = [[0.0, 0.0, 0.0] for _ in range(self._table["links"]["hull_vertices"])]
+        self._points = [rows[:count] for count in range(len(rows) + 1)]
         self._bones = [[0.0, 0.0, 0.0] for _ in _LINKS]
+        self._shapes = [-1 for _ in _LINKS]
         self._bodies: dict[tuple[int, bytes], _Body] = {}
         self._used: list[_Body] = []
         self._open()
@@ -183,28 +188,28 @@ class World:
         hulls = self._links[side].hulls(betas, self._table["links"]["hull_vertices"])
         client = self._client
         shapes = [self._collision_shape(hull) for hull in hulls]
+        self._shapes[:] = shapes[1:]
         for row, j in zip(self._bones, range(1, N_MANO_JOINTS), strict=True):
             row[:] = (rest[j] - rest[MANO_PARENTS[j]]).tolist()
-        count = len(_LINKS)
         number = pybullet.createMultiBody(
             1.0, shapes[0], -1, _ORIGIN, _IDENTITY,
-            linkMasses=[1.0] * count,
-            linkCollisionShapeIndices=shapes[1:],
-            linkVisualShapeIndices=[-1] * count,
+            linkMasses=_MASSES,
+            linkCollisionShapeIndices=self._shapes,
+            linkVisualShapeIndices=_NO_VISUALS,
             linkPositions=self._bones,
-            linkOrientations=[_IDENTITY] * count,
-            linkInertialFramePositions=[_ORIGIN] * count,
-            linkInertialFrameOrientations=[_IDENTITY] * count,
-            linkParentIndices=list(MANO_PARENTS[1:]),
-            linkJointTypes=[pybullet.JOINT_SPHERICAL] * count,
-            linkJointAxis=[_AXIS] * count,
+            linkOrientations=_UNTURNED,
+            linkInertialFramePositions=_STILL,
+            linkInertialFrameOrientations=_UNTURNED,
+            linkParentIndices=_PARENTS,
+            linkJointTypes=_SPHERICAL,
+            linkJointAxis=_AXES,
             flags=pybullet.URDF_USE_SELF_COLLISION,
             physicsClientId=client,
         )  # fmt: skip
         if number < 0 or min(shapes) < 0:
             raise RuntimeError("Bullet could not make a hand's body")
         margin = self._table["links"]["margin"]
-        for link in range(-1, count):
+        for link in (-1, *_LINKS):
             pybullet.changeDynamics(number, link, collisionMargin=margin, physicsClientId=client)
             # We ask for pairs by name. Bullet's own list of pairs that might meet would be kept up
             # to date with every pose of every body, and costs more than the questions.
@@ -212,7 +217,7 @@ class World:
         return _Body(number, rest, *bounds_of(hulls))
 
     def _collision_shape(self, hull: Array) -> int:
-        points = self._points[: len(hull)]
+        points = self._points[len(hull)]
         for row, point in zip(points, hull.tolist(), strict=True):
             row[:] = point
         return pybullet.createCollisionShape(
