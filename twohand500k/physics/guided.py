@@ -31,7 +31,7 @@ from twohand500k.physics.state import Frames, Pair, State
 from twohand500k.physics.world import Contacts, World
 
 # A contact that was meant is kept within this, and the skins are left this far apart, metres.
-_KEPT_WITHIN = 0.0008
+_KEPT_WITHIN = 0.001
 _CLEARANCE = 0.0001
 # Bullet's steps end when the skins overlap by no more than this: such a depth is one that the
 # skin's steps can read, and links are rounder than hands. Steps end when all is this still.
@@ -47,15 +47,18 @@ _MOST_STEP = 0.012
 # Joints that moved less than this weigh as if they had moved so far, metres.
 _LEAST_DISTANCE = 0.001
 # What turning an angle costs by itself, metres per square radian: flexion, abduction, twist.
-_COST_KNUCKLE = (0.01, 0.05, 0.5)
-_COST_HINGE = (0.01, 1.0, 1.0)
-_COST_THUMB = ((0.02, 0.02, 0.1), (0.01, 0.3, 0.5), (0.01, 1.0, 1.0))
+_COST_KNUCKLE = (0.001, 0.005, 0.05)
+_COST_HINGE = (0.001, 0.1, 0.1)
+_COST_THUMB = ((0.002, 0.002, 0.01), (0.001, 0.03, 0.05), (0.001, 0.1, 0.1))
+# What turning an angle in one step costs, as a multiple of the above, and moving a joint in one
+# step, 1 / metres: where many ways are as good, the steps do not wander between them.
+_STEADY_ANGLE, _STEADY = 3.0, 30.0
 # How strongly the frame before draws on a joint; one that is moved by d weighs 1 / d. 1 / metres.
 _PULL = 300.0
 # Of the skin's contacts between two parts only such as lie so far from each other, metres.
 _SPACING = 0.004
 _SWEEPS = 60
-_SOFT, _SOFT_KEPT = 0.01, 0.05
+_SOFT, _SOFT_KEPT = 0.01, 0.01
 
 
 @dataclass(frozen=True)
@@ -259,17 +262,16 @@ class _Rows:
         """The nearest points of regions meant to touch may not part further than allowed."""
         models = self.problem.bodies.skins
         for regions in self.problem.kept:
-            nearest = None
-            for a, b in ((RIGHT, LEFT), (LEFT, RIGHT)):
-                found = nearest_of_regions(
+            found = {
+                (a, b): nearest_of_regions(
                     models[a], skins[a], regions[a], models[b], skins[b], regions[b]
                 )
-                if len(found.gap) and (nearest is None or found.gap[0] < nearest[2].gap[0]):
-                    nearest = a, b, found
-            if nearest is not None:
-                a, b, found = nearest
-                row = self._between(found, np.array([0]), a, b)
-                self._add(-row, found.gap - _KEPT_WITHIN, _SOFT_KEPT)
+                for a, b in ((RIGHT, LEFT), (LEFT, RIGHT))
+            }
+            a, b = min(found, key=lambda ab: abs(found[ab].gap[0]))
+            nearest = found[a, b]
+            row = self._between(nearest, np.array([0]), a, b)
+            self._add(-row, nearest.gap - _KEPT_WITHIN, _SOFT_KEPT)
 
     def add_bounds(self, state: State) -> None:
         """Angles near a bound stay within it."""
@@ -312,16 +314,18 @@ def _step(problem: Problem, state: State, frames: Frames, rows: _Rows) -> tuple[
     H, g = np.empty((2, DOF, DOF)), np.empty((2, DOF))
     distance = np.linalg.norm(joints - problem.target, axis=-1)
     weight = 1.0 / np.maximum(distance, _LEAST_DISTANCE)
-    target = problem.target
+    pulled = weight[..., None] * problem.target + _STEADY * joints
+    weight = weight + _STEADY
     if problem.pull is not None:
-        weight, target = (
-            weight + _PULL,
-            (weight[..., None] * target + _PULL * problem.pull) / (weight + _PULL)[..., None],
-        )
+        pulled += _PULL * problem.pull
+        weight = weight + _PULL
+    target = pulled / weight[..., None]
+    cost = (1.0 + _STEADY_ANGLE) * problem.bodies.angle_cost
+    angles = (pair.start.angles + _STEADY_ANGLE * state.angles) / (1.0 + _STEADY_ANGLE)
     for s in (0, 1):
         metric(
             joints[s], _CARRIERS, target[s], weight[s], frames.p[s], frames.axes[s],
-            problem.bodies.angle_cost, state.angles[s], pair.start.angles[s], H[s], g[s],
+            cost, state.angles[s], angles[s], H[s], g[s],
         )  # fmt: skip
         invert(H[s])
     step = np.empty(2 * DOF)

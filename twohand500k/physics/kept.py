@@ -13,9 +13,10 @@ from twohand500k.hand.contact_regions import REGIONS
 from twohand500k.hand.rotations import Array
 from twohand500k.physics.skin import Skin, nearest_of_regions, touches
 
-# Regions touch that lie this near, without a meant contact half as near; an overlap is shallow up
-# to this depth, metres; and so many contacts are kept.
-TOUCHING, _SHALLOW, _MOST = 0.002, 0.003, 4
+# Regions meant to touch do so within this: vertices of one are asked, so that what is read as 3 mm
+# is 2 or less. Others touch within a millimetre, an overlap is shallow up to this depth, metres; so
+# many contacts are kept.
+TOUCHING, _NEAR, _SHALLOW, _MOST = 0.003, 0.001, 0.003, 4
 
 
 def contacts_to_keep(
@@ -28,12 +29,12 @@ def contacts_to_keep(
             found = nearest_of_regions(
                 models[a], skins[a], intended[a], models[b], skins[b], intended[b]
             )
-            nearest = min(nearest, found.gap.min(initial=np.inf))
+            nearest = min(nearest, abs(found.gap[0]))
         if nearest <= TOUCHING:
             return (intended,)
     counts = np.zeros((len(REGIONS), len(REGIONS)), dtype=np.int64)
     for a, b in ((RIGHT, LEFT), (LEFT, RIGHT)):
-        found = touches(models[a], skins[a], models[b], skins[b], TOUCHING / 2)
+        found = touches(models[a], skins[a], models[b], skins[b], _NEAR)
         shallow = found.gap > -_SHALLOW
         corner = np.argmax(found.weights[shallow], axis=1)
         face = models[b].faces[found.face[shallow]]

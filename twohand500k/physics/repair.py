@@ -207,7 +207,7 @@ _EFFORT = {"fast": FAST, "best": BEST}
 _RESTART_EFFORT = Effort(link_steps=10, skin_steps=8)
 _RESTARTS, _RESTART_DRAWS, _RESTART_KEPT = 3, 16, 3
 # Skins are left so far apart, one try after the other, metres, in so many steps each.
-_POLISH_CLEARANCES, _POLISH_STEPS = (0.0001, 0.0003), 3
+_POLISH_CLEARANCES, _POLISH_STEPS = (0.0003, 0.0006, 0.001, 0.0015), 3
 
 
 def _verdict(before: Judgement, after: Judgement) -> Verdict:

@@ -45,6 +45,13 @@ class Touches(NamedTuple):
     point_b: Array
 
 
+class Patch(NamedTuple):
+    """Skin of one region in n triangles: face (n,) of each, weights (n, 3, 3) of its corners."""
+
+    face: np.ndarray
+    weights: Array
+
+
 @dataclass(frozen=True, eq=False)
 class Skin:
     """One hand model's skin, ready for `pose_skin` and `touches`.
@@ -102,16 +109,24 @@ class Skin:
         _pose_skin(rest_skin, rest, R, p, self.weights, self.correctives, out)
         return out
 
-    def faces_of(self, region: int) -> np.ndarray:
-        """Faces (n,) with a corner in a contact region."""
-        return self._region_faces[region]
-
     @cached_property
-    def _region_faces(self) -> tuple[np.ndarray, ...]:
-        regions = self.region[self.faces]
-        return tuple(
-            np.flatnonzero((regions == r).any(axis=1)) for r in range(int(self.region.max()) + 1)
-        )
+    def patches(self) -> tuple[Patch, ...]:
+        """The skin of every contact region."""
+        return tuple(_patch(self.faces, self.region, r) for r in range(int(self.region.max()) + 1))
+
+
+def _patch(faces: np.ndarray, region: np.ndarray, number: int) -> Patch:
+    """A region's share of the faces: a point belongs to the region of its heaviest corner."""
+    face, weights = [], []
+    middle = np.full(3, 1 / 3)
+    for f, corners in enumerate(region[faces] == number):
+        for k in np.flatnonzero(corners):
+            corner = np.eye(3)[k]
+            for other in ((k + 1) % 3, (k + 2) % 3):
+                half = 0.5 * (corner + np.eye(3)[other])
+                face.append(f)
+                weights.append([corner, half, middle])
+    return Patch(np.array(face), np.array(weights))
 
 
 def touches(
@@ -142,29 +157,33 @@ def own_touches(a: Skin, skin: Array, reach: float) -> Touches:
 def nearest_of_regions(
     a: Skin, skin_a: Array, region_a: int, b: Skin, skin_b: Array, region_b: int
 ) -> Touches:
-    """The vertex of a's region nearest to b's region, one row, or none beyond 15 mm.
+    """The vertex of a's region that is nearest to b's region: one row.
 
     A region is an open patch and has no inside: gap is negative only where the vertex lies inside
     the other hand.
     """
-    faces = b.faces_of(region_b)
     vertices = np.flatnonzero(a.region == region_a)
-    passed = np.zeros((len(vertices), 1), dtype=np.bool_)
-    found = _touches(
-        skin_a, vertices, b, skin_b, faces, np.zeros_like(faces), passed, _DEEPEST, _DEEPEST
+    patch = b.patches[region_b]
+    weights, normal = np.empty((1, 3)), np.empty((1, 3))
+    row, face, gap = _nearest_in_patch(
+        skin_a[vertices], skin_b, b.faces, b.across, patch.face, patch.weights, weights, normal
     )
-    if not len(found.gap):
-        return found
-    best = np.argmin(np.abs(found.gap))[None]
-    found = Touches(*(field[best] for field in found))
-    if found.gap[0] < 0.0:
-        passed = np.zeros((1, _MOST_GROUPS), dtype=np.bool_)
-        whole = _touches(
-            skin_a, found.vertex, b, skin_b, b.by_part, b.part_of_face, passed, _DEEPEST, _DEEPEST
-        )
-        if len(whole.gap) and whole.gap[0] >= 0.0:
-            found = found._replace(gap=-found.gap, normal=-found.normal)
-    return found
+    vertex = vertices[[row]]
+    passed = np.zeros((1, _MOST_GROUPS), dtype=np.bool_)
+    whole = _touches(
+        skin_a, vertex, b, skin_b, b.by_part, b.part_of_face, passed, _DEEPEST, _DEEPEST
+    )
+    if len(whole.gap) and whole.gap[0] < 0.0:
+        gap, normal = -gap, -normal
+    return Touches(
+        vertex,
+        np.array([face]),
+        weights,
+        np.array([gap]),
+        normal,
+        skin_a[vertex],
+        np.einsum("nk,nkc->nc", weights, skin_b[b.faces[[face]]]),
+    )
 
 
 def _touches(
@@ -283,6 +302,62 @@ def _nearest_on_triangle(q, a, b, c, w):
     y = w[0] * a[1] + w[1] * b[1] + w[2] * c[1] - q[1]
     z = w[0] * a[2] + w[1] * b[2] + w[2] * c[2] - q[2]
     return x * x + y * y + z * z
+
+
+@njit(cache=True)
+def _nearest_in_patch(
+    points, skin, faces, across, patch_face, patch_weights, weights, normal
+):  # fmt: skip
+    """Which of points (n, 3) is nearest to a patch of skin.
+
+    Returns its row, the face and the distance; fills weights (1, 3) of the face's corners and
+    normal (1, 3), unit, from the patch to the point.
+    """
+    n = len(patch_face)
+    corner, centre, radius = np.empty((n, 3, 3)), np.empty((n, 3)), np.empty(n)
+    for i in range(n):
+        for k in range(3):
+            for c in range(3):
+                corner[i, k, c] = 0.0
+                for m in range(3):
+                    corner[i, k, c] += patch_weights[i, k, m] * skin[faces[patch_face[i], m], c]
+        radius[i] = 0.0
+        for c in range(3):
+            centre[i, c] = (corner[i, 0, c] + corner[i, 1, c] + corner[i, 2, c]) / 3.0
+        for k in range(3):
+            d = 0.0
+            for c in range(3):
+                d += (corner[i, k, c] - centre[i, c]) ** 2
+            radius[i] = max(radius[i], np.sqrt(d))
+    best, row, triangle = np.inf, 0, 0
+    w = np.empty(3)
+    inner = np.empty(3)
+    for v in range(len(points)):
+        for i in range(n):
+            d = 0.0
+            for c in range(3):
+                d += (points[v, c] - centre[i, c]) ** 2
+            if np.sqrt(d) - radius[i] > best:
+                continue
+            d = np.sqrt(
+                _nearest_on_triangle(points[v], corner[i, 0], corner[i, 1], corner[i, 2], w)
+            )
+            if d < best:
+                best, row, triangle = d, v, i
+                inner[:] = w
+    face = patch_face[triangle]
+    for m in range(3):
+        weights[0, m] = 0.0
+        for k in range(3):
+            weights[0, m] += inner[k] * patch_weights[triangle, k, m]
+    if best > 2e-5:
+        for c in range(3):
+            normal[0, c] = points[row, c] / best
+            for m in range(3):
+                normal[0, c] -= weights[0, m] * skin[faces[face, m], c] / best
+    else:
+        _normal(skin, faces, face, normal[0])
+    return row, face, best
 
 
 @njit(cache=True)
