@@ -18,6 +18,9 @@ from twohand500k.physics.world import Contacts
 Links = tuple[int, int, int]
 # The paper's scheme: draws a round, rounds, the share of draws that the next round learns from.
 DRAWS, ROUNDS, _ELITE = 24, 14, 0.25
+# Links that overlap by this much are skins that touch, metres: both have Bullet's margin of a
+# millimetre, and bulge where skin is hollow.
+_ROUNDER = 0.002
 # What a draw's overlap costs against a joint's movement: metres of mean movement a metre of depth.
 _OVERLAP_COST = 3.0
 # Spread of the first round: wrist (m), its rotation (rad), flexion, abduction, twist (rad).
@@ -30,10 +33,10 @@ _APART, _OPENING = (0.0, 0.05), 0.6
 
 def overlap(problem: Problem, state: State, own_before: dict[Links, float], trace: Trace) -> float:
     """How far (m) links reach into each other, summed over pairs of links: those of two hands, and
-    those of one hand beyond what the input had."""
+    those of one hand beyond what the input had. Links are rounder than skin by `_ROUNDER`."""
     contacts = link_contacts(problem, state, 0.0, own=True)
     trace.evaluations += 1
-    depth = -contacts.gap
+    depth = -contacts.gap - _ROUNDER
     for i, key in _own(contacts):
         depth[i] -= own_before.get(key, 0.0)
     return float(np.maximum(depth, 0.0).sum())
