@@ -34,6 +34,8 @@ MOST_NEW_EXCESS = 1e-4
 TOUCHING_BEFORE, SHALLOW_BEFORE, TOUCHING_AFTER = 1e-3, 3e-3, 2e-3
 # A pair overlaps if it shares more than this, m3.
 OVERLAP = 1e-10
+# Joints of parameters rounded to float32 in a frame metres wide differ by less, m.
+ROUNDING = 2e-6
 BINS_CM3 = (0.0, 2.0, 5.0, 15.0, 60.0)
 
 FIELDS = (
@@ -232,10 +234,11 @@ def summary(
             (rows["volume"][over] <= MOST_VOLUME) & (rows["depth"][over] <= MOST_DEPTH)
         ),
         "undefined": int(np.isnan(rows["volume"]).sum()),
-        "moved_apart": int((rows["displacement"][~over] > 0).sum()),
+        "moved_apart": int((rows["displacement"][~over] > ROUNDING).sum()),
         "evaluations": mean(rows["evaluations"][over]),
         "pairs_per_s": ratio(workers * len(over), rows["seconds"].sum()),
     }
+    figures |= {"ratio": np.nan, "ratio_kept": np.nan, "ratio_plain": np.nan}
     if rigid is not None:
         both = over & good & kept(rigid)
         figures["ratio"] = ratio(
