@@ -91,13 +91,24 @@ def effort(link_steps: int, skin_steps: int) -> dict[str, Effort]:
     return {"fast": both, "best": both}
 
 
-# The first of each is the whole repair. A constant that is gone ends the benchmark: mend it here.
+@dataclass(frozen=True)
+class KeepNothing:
+    """Stands for `contacts_to_keep`: no contact is kept."""
+
+    def __call__(self, *given: Any) -> tuple[tuple[int, int], ...]:
+        return ()
+
+
+ALONE = {"repair___RESTARTS": 0, "repair___POLISH_CLEARANCES": ()}
+# The first is the whole repair. A constant that is gone ends the benchmark: mend it here.
 ABLATIONS = (
     BEST,
     other(BEST, "no restarts", repair___RESTARTS=0),
-    other(BEST, "no skin steps", repair___EFFORT=effort(16, 0), repair___RESTARTS=0),
-    other(BEST, "no Bullet steps", repair___EFFORT=effort(0, 16), repair___RESTARTS=0),
-    other(BEST, "no contact kept", repair___MOST_KEPT=0, repair___TOUCHING=-1.0),
+    other(BEST, "no polish", repair___POLISH_CLEARANCES=()),
+    other(BEST, "neither", **ALONE),
+    other(BEST, "neither, no skin steps", repair___EFFORT=effort(16, 0), **ALONE),
+    other(BEST, "neither, no Bullet steps", repair___EFFORT=effort(0, 16), **ALONE),
+    other(BEST, "no contact kept", guided__contacts_to_keep=KeepNothing()),
     other(BEST, "least squares, not reweighted", guided___LEAST_DISTANCE=0.05),
 )
 CURVES = {
@@ -113,14 +124,15 @@ CURVES = {
         replace(DESCENT, name=f"overlap weighs {k:g}", descent=replace(Descent(), overlap=k))
         for k in (0.03, 0.1, 0.3, 1.0, 3.0)
     ],
-    "guided best": [
-        other(BEST, f"clearance {1e3 * k:g} mm", guided___CLEARANCE=k)
+    "guided, clearance": [
+        other(BEST, f"clearance {1e3 * k:g} mm", guided___CLEARANCE=k, **ALONE)
         for k in (-0.002, -0.001, -0.0005, 0.0, 0.0005)
     ],
     "guided, steps": [
-        other(BEST, f"{a} + {b} steps", repair___EFFORT=effort(a, b), repair___RESTARTS=0)
+        other(BEST, f"{a} + {b} steps", repair___EFFORT=effort(a, b), **ALONE)
         for a, b in ((1, 0), (2, 0), (4, 0), (8, 0), (8, 1), (8, 3), (8, 8))
     ],
+    "guided, as shipped": [FAST, BEST],
 }  # fmt: skip
 
 
@@ -461,6 +473,7 @@ def repairer(method: Method) -> Repairer:
         module_name, constant = name.split(".")
         module = import_module(PHYSICS + module_name)
         if not hasattr(module, constant):
+            # Settings of constants that nobody reads would measure nothing.
             raise SystemExit(f"{PHYSICS}{name} is gone: mend ABLATIONS and CURVES")
         setattr(module, constant, value)
     return _REPAIRERS.setdefault(repr(method), Repairer(tools().hands, method.options))
