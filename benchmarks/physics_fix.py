@@ -11,10 +11,11 @@ parts:  table      every method on every set
                    after kills
 
 OUT gets results/SET--METHOD.npz (a row a pair), results.json (every figure, versions, revision),
-table.md, curve.png and memory.png. A part that is there already is not computed again, so a run can
-be cut into pieces (--again does). Method by method two processes repair pairs; what pairs/s counts
-is the repair with the judge before and after, not the measuring of it.
-Needs torch and smplx for the descent, the other methods do not.
+table.md, curve.png and memory.png. What the same code of the toolkit has computed into OUT is not
+computed again, so a run can be cut into pieces (--again does; --keep-baselines takes rigid
+separation and descent from other code too, while the repair is being worked on). Method by method
+two processes repair pairs; what pairs/s counts is the repair with the judge before and after, not
+the measuring of it. Needs torch and smplx for the descent, the other methods do not.
 """
 
 import argparse
@@ -147,6 +148,7 @@ class Bench:
     workers: int
     seed: int
     again: bool
+    keep_baselines: bool
 
 
 def main() -> None:
@@ -165,13 +167,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="a look: 40 pairs, 16 where few")
     parser.add_argument("--again", action="store_true", help="compute what is there already")
+    parser.add_argument("--keep-baselines", action="store_true", help="of other code too")
     given = parser.parse_args()
     if given.quick:
         given.limit, given.few = given.limit or 40, 16
         given.memory_samples, given.kills = min(given.memory_samples, 400), 2
     bench = Bench(
-        given.folder, given.out, given.limit, given.few, given.workers, given.seed, given.again
-    )
+        given.folder, given.out, given.limit, given.few, given.workers, given.seed, given.again,
+        given.keep_baselines,
+    )  # fmt: skip
     bench.out.mkdir(parents=True, exist_ok=True)
     chosen = [method for method in METHODS if method.name in given.methods]
     if "table" in given.parts:
@@ -195,11 +199,10 @@ def tell_set(bench: Bench, name: str, methods: Sequence[Method]) -> None:
     """Every method on one set."""
     rows = chosen_rows(len(Dataset(bench.sets / name)), bench.limit)
     results = {m.name: results_of(bench, name, m, rows) for m in methods}
+    # What everything is a ratio against, if it is chosen, or was in an earlier run.
+    rigid, plain = (results.get(m.name) or stored(bench, name, m, rows) for m in (RIGID, PLAIN))
     figures = {
-        method.name: summary(
-            results[method.name], results.get("rigid"), bench.workers, results.get("plain rigid")
-        )
-        for method in methods
+        method: summary(found, rigid, bench.workers, plain) for method, found in results.items()
     }
     record(bench, "table", name, figures)
     print(f"\n{name}\n\n{table(figures)}\n", flush=True)
@@ -271,7 +274,7 @@ def draw_curves(curves: dict[str, dict[str, dict[str, float]]], path: Path) -> N
 
 
 def tell_memory(bench: Bench, samples: int) -> None:
-    if there(bench, "memory", "best") and not bench.again:
+    if there(bench, "memory best") and not bench.again:
         return
     with pool(1) as one:
         curve = one.submit(memory_of, bench.sets / "deep", samples, bench.seed).result()
@@ -307,7 +310,7 @@ def tell_memory(bench: Bench, samples: int) -> None:
 
 def tell_same(bench: Bench, kills: int) -> None:
     """The same bytes: in one process, and by the command itself."""
-    if there(bench, "same", "best") and not bench.again:
+    if there(bench, "same best") and not bench.again:
         return
     figures: dict[str, Any] = {}
     rows = np.arange(min(bench.few, len(Dataset(bench.sets / "deep")))).tolist()
@@ -385,17 +388,14 @@ def same_by_command(bench: Bench, kills: int) -> dict[str, Any]:
 
 
 def results_of(bench: Bench, name: str, method: Method, rows: Array) -> dict[str, Array]:
-    """What `method` makes of `rows` of a set: `FIELDS`, pose and transl, from disk if there.
+    """What `method` makes of `rows` of a set: `FIELDS`, pose and transl.
 
-    Only what is wanted again is taken from the disk: the same settings, these rows among others.
+    From the disk if the same code with the same settings left these rows there, among others.
     """
-    path = bench.out / "results" / f"{name}--{method.name.replace(' ', '-')}.npz"
-    told = repr(method)
-    if path.exists() and not bench.again:
-        with np.load(path) as file:
-            if str(file["method"]) == told and np.isin(rows, file["rows"]).all():
-                at = np.searchsorted(file["rows"], rows)
-                return {key: file[key][at] for key in (*FIELDS, "pose", "transl")}
+    found_there = stored(bench, name, method, rows)
+    if found_there is not None and not bench.again:
+        return found_there
+    path = results_path(bench, name, method)
     path.parent.mkdir(exist_ok=True)
     size = 16 if method.kind == "descent" else 8
     tasks = [rows[k : k + size].tolist() for k in range(0, len(rows), size)]
@@ -421,8 +421,28 @@ def results_of(bench: Bench, name: str, method: Method, rows: Array) -> dict[str
     seconds = time.perf_counter() - started
     print(f"{name}, {method.name}: {len(rows)} pairs in {seconds:.0f} s", file=sys.stderr)
     result = {key: np.concatenate([part[key] for part in found]) for key in found[0]}
-    np.savez_compressed(path, rows=rows, method=np.array(told), **result)
+    told, code = np.array(repr(method)), np.array(versions()["code"])
+    np.savez_compressed(path, rows=rows, method=told, code=code, **result)
     return result
+
+
+def stored(bench: Bench, name: str, method: Method, rows: Array) -> dict[str, Array] | None:
+    """What is on the disk of these rows, computed by the same code with the same settings."""
+    path = results_path(bench, name, method)
+    if not path.exists():
+        return None
+    any_code = bench.keep_baselines and method.kind != "repair"
+    with np.load(path) as file:
+        same = str(file["method"]) == repr(method) and np.isin(rows, file["rows"]).all()
+        made_by = str(file["code"]) if "code" in file else ""
+        if not same or not (any_code or made_by == versions()["code"]):
+            return None
+        at = np.searchsorted(file["rows"], rows)
+        return {key: file[key][at] for key in (*FIELDS, "pose", "transl")}
+
+
+def results_path(bench: Bench, name: str, method: Method) -> Path:
+    return bench.out / "results" / f"{name}--{method.name.replace(' ', '-')}.npz"
 
 
 def chosen_rows(count: int, limit: int | None) -> Array:
@@ -570,8 +590,10 @@ def bytes_of(folder: Path, rows: list[int], seed: int, fresh: bool) -> dict[int,
 # results.json and table.md
 
 
-def there(bench: Bench, part: str, name: str) -> bool:
-    return name in read_results(bench).get(part, {})
+def there(bench: Bench, what: str) -> bool:
+    """Whether the same code has computed it."""
+    made = read_results(bench).get("made", {}).get(what, {})
+    return bool(made) and made["versions"]["code"] == versions()["code"]
 
 
 def read_results(bench: Bench) -> dict[str, Any]:

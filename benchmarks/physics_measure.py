@@ -292,7 +292,7 @@ def _bins(f: Mapping[str, float]) -> str:
 _ROWS = (
     ("pairs, overlapping", lambda f: f"{f['pairs']:,}, {f['overlapping']:,}"),
     ("mean joint displacement, against rigid separation",
-     lambda f: f"**{number(f.get('ratio', np.nan), 3)}** ({f['displacement_mm']:.2f} mm)"),
+     lambda f: f"{number(f.get('ratio', np.nan), 3) or '?'} ({f['displacement_mm']:.2f} mm)"),
     ("the same, against plain rigid separation",
      lambda f: number(f.get("ratio_plain", np.nan), 3)),
     ("against rigid separation, of pairs that both keep",
