@@ -41,6 +41,8 @@ _AT_REST = 0.0003
 _REACH_LINKS = 0.008
 _REACH_SKIN = 0.005
 _REACH_OWN = 0.004
+# A step takes nothing further into the other hand than this, metres.
+_LOOK_DEEPER = 0.004
 # No contact asks for more than this in one step, no joint moves further, metres.
 _MOST_PUSH = 0.006
 _MOST_STEP = 0.012
@@ -112,6 +114,7 @@ class Problem:
     rest_skin: per side (V, 3). tips (2, 5, 3): fingertips in their last joint's frame. target
     (2, 21, 3): joints of the input, MANO's 16 and the tips. kept: region pairs (right, left) whose
     contact is kept. own_gap (2, V): how far from the hand's own skin each vertex was, m.
+    depth (m): how deep the input's skins lie in each other, inf for not known.
     pull (2, 21, 3): where the frame before would have the joints, for takes that are kept smooth.
     """
 
@@ -122,10 +125,13 @@ class Problem:
     target: Array
     kept: tuple[tuple[int, int], ...]
     own_gap: Array
+    depth: float
     pull: Array | None = None
 
     @staticmethod
-    def of(bodies: Bodies, pair: Pair, intended: tuple[int, int]) -> "Problem":
+    def of(
+        bodies: Bodies, pair: Pair, intended: tuple[int, int], depth: float = np.inf
+    ) -> "Problem":
         """The problem of a pair whose regions `intended` (right, left, or -1) were to touch.
 
         Bullet's bodies take its shapes.
@@ -148,7 +154,7 @@ class Problem:
             own = own_touches(bodies.skins[s], skins[s], _REACH_OWN)
             own_gap[s, own.vertex] = own.gap
         kept = contacts_to_keep(bodies.skins, skins, intended)
-        return Problem(bodies, pair, rest_skin, tips, _joints(frames, tips), kept, own_gap)
+        return Problem(bodies, pair, rest_skin, tips, _joints(frames, tips), kept, own_gap, depth)
 
     def skin(self, frames: Frames) -> tuple[Array, Array]:
         """Both skins (V, 3)."""
@@ -167,11 +173,15 @@ class Problem:
 def guide(problem: Problem, state: State, effort: Effort, trace: Trace) -> State:
     """Repair from `state` on: steps on Bullet's contacts while deep, then on the skin's."""
     trace.passed(state)
+    depth = problem.depth if state is problem.pair.start else np.inf
     for _ in range(effort.link_steps):
+        if depth < _SHALLOW:
+            break
         frames = problem.pair.frames(state)
         skins = problem.skin(frames)
         rows = _Rows(problem, frames)
-        if rows.depth(skins) < _SHALLOW:
+        depth = rows.depth(skins)
+        if depth < _SHALLOW:
             break
         rows.add_links(_contacts(problem.bodies.world, state, frames))
         trace.evaluations += 1
@@ -179,9 +189,10 @@ def guide(problem: Problem, state: State, effort: Effort, trace: Trace) -> State
         rows.add_kept(skins)
         state, moved = _step(problem, state, frames, rows)
         trace.passed(state)
+        depth = np.inf
         if moved < _AT_REST:
             break
-    return settle(problem, state, effort.skin_steps, _CLEARANCE, trace)
+    return settle(problem, state, effort.skin_steps, _CLEARANCE, depth, trace)
 
 
 def settle(
@@ -189,23 +200,25 @@ def settle(
     state: State,
     steps: int,
     clearance: float,
+    depth: float,
     trace: Trace,
     dense: bool = False,
 ) -> State:
     """Steps on the skin's contacts alone, which are left `clearance` (m) apart.
 
-    dense: contacts are looked for between the skin's vertices too.
+    depth (m): how deep the skins lie in each other, inf for not known: no deeper is looked. dense:
+    contacts are looked for between the skin's vertices too.
     """
     for _ in range(steps):
         frames = problem.pair.frames(state)
         skins = problem.skin(frames)
         rows = _Rows(problem, frames)
-        deepest = rows.add_skin(skins, clearance, dense)
+        depth = rows.add_skin(skins, clearance, depth + _LOOK_DEEPER, dense)
         rows.add_own(skins)
         rows.add_kept(skins)
         state, moved = _step(problem, state, frames, rows)
         trace.passed(state)
-        if moved < _AT_REST and deepest < _AT_REST:
+        if moved < _AT_REST and depth < _AT_REST:
             break
     return state
 
@@ -232,14 +245,16 @@ class _Rows:
         """How deep (m) a vertex of one hand lies inside the other."""
         return max(-found.gap.min(initial=0.0) for _, _, found in self._touching(skins))
 
-    def add_skin(self, skins: tuple[Array, Array], clearance: float, dense: bool) -> float:
+    def add_skin(
+        self, skins: tuple[Array, Array], clearance: float, deepest: float, dense: bool
+    ) -> float:
         """Skin near the other hand's skin may come as near as touching. Returns the depth (m)."""
-        deepest = 0.0
-        for a, b, found in self._touching(skins, dense):
+        depth = 0.0
+        for a, b, found in self._touching(skins, deepest, dense):
             chosen = self._thinned(found, a, b)
-            deepest = max(deepest, -found.gap.min(initial=0.0))
+            depth = max(depth, -found.gap.min(initial=0.0))
             self._add(self._between(found, chosen, a, b), clearance - found.gap[chosen], _SOFT)
-        return deepest
+        return depth
 
     def add_own(self, skins: tuple[Array, Array]) -> None:
         """A hand's digits come no deeper into the hand's own skin than they were, or touch it."""
@@ -250,11 +265,11 @@ class _Rows:
             self._add(self._between(found, chosen, s, s), allowed - found.gap[chosen], _SOFT)
 
     def _touching(
-        self, skins: tuple[Array, Array], dense: bool = False
+        self, skins: tuple[Array, Array], deepest: float = np.inf, dense: bool = False
     ) -> list[tuple[int, int, Touches]]:
         models = self.problem.bodies.skins
         return [
-            (a, b, touches(models[a], skins[a], models[b], skins[b], _REACH_SKIN, dense))
+            (a, b, touches(models[a], skins[a], models[b], skins[b], _REACH_SKIN, deepest, dense))
             for a, b in ((RIGHT, LEFT), (LEFT, RIGHT))
         ]
 

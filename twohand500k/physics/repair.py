@@ -38,7 +38,7 @@ Method = Literal["guided", "sampling"]
 Verdict = Literal["untouched", "repaired", "penetration_left", "self_penetration", "unjudgeable"]
 
 # What is left alone: an overlap that nobody can see.
-UNSEEN_VOLUME, UNSEEN_DEPTH = 1e-9, 5e-5
+UNSEEN_VOLUME, UNSEEN_DEPTH = 1e-9, 2e-4
 # What is refused after the repair (m3, m), and a hand that comes into itself by more (m3).
 MOST_VOLUME, MOST_DEPTH, MOST_NEW_SELF = 1e-7, 2e-3, 2e-8
 # What a repair aims at; above it a restart is tried.
@@ -141,7 +141,7 @@ class Repairer:
             return unmoved
         anatomies = self._bodies.anatomies
         body = Pair.of(self.hands, anatomies, pair.pose, pair.betas, pair.transl)
-        problem = Problem.of(self._bodies, body, pair.intended)
+        problem = Problem.of(self._bodies, body, pair.intended, before.depth)
         trace = Trace(states=[] if record else None)
         start = body.start
         if previous is not None and previous.state is not None and previous.start is not None:
@@ -179,7 +179,10 @@ class Repairer:
         for clearance in _POLISH_CLEARANCES:
             if _is_good(outcome) or not outcome.kept or outcome.state is None:
                 break
-            state = settle(problem, outcome.state, _POLISH_STEPS, clearance, trace, dense=True)
+            state = settle(
+                problem, outcome.state, _POLISH_STEPS, clearance, outcome.after.depth, trace,
+                dense=True,
+            )  # fmt: skip
             other = self._outcome(start, problem, state, trace)
             outcome = min(outcome, other, key=_rank)
         return outcome

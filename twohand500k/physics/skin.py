@@ -130,9 +130,15 @@ def _patch(faces: np.ndarray, region: np.ndarray, number: int) -> Patch:
 
 
 def touches(
-    a: Skin, skin_a: Array, b: Skin, skin_b: Array, reach: float, dense: bool = False
+    a: Skin,
+    skin_a: Array,
+    b: Skin,
+    skin_b: Array,
+    reach: float,
+    deepest: float = np.inf,
+    dense: bool = False,
 ) -> Touches:
-    """Points of hand a inside hand b's skin or within `reach` (m) of it.
+    """Points of hand a inside hand b's skin, no deeper than deepest, or within `reach` (m) of it.
 
     Its vertices; dense: the middles of its faces too, numbered on behind the vertices.
     """
@@ -141,7 +147,8 @@ def touches(
     inside_box = (skin_a >= skin_b.min(axis=0) - reach) & (skin_a <= skin_b.max(axis=0) + reach)
     vertices = np.flatnonzero(inside_box.all(axis=1))
     passed = np.zeros((len(vertices), _MOST_GROUPS), dtype=np.bool_)
-    return _touches(skin_a, vertices, b, skin_b, b.by_part, b.part_of_face, passed, reach, _DEEPEST)
+    deepest = min(deepest, _DEEPEST)
+    return _touches(skin_a, vertices, b, skin_b, b.by_part, b.part_of_face, passed, reach, deepest)
 
 
 def own_touches(a: Skin, skin: Array, reach: float) -> Touches:
@@ -427,23 +434,16 @@ def _signed_gaps(
         skin_b, faces, among, group, low, high, margin
     )
     w, n = np.empty(3), np.empty(3)
-    last = -1
-    all_asked = not passed.any()
+    last, last_group, nearest_group = -1, 0, 0
     for i in range(len(vertices)):
         q = skin_a[vertices[i]]
         bound = margin
-        if last >= 0 and all_asked:
+        if last >= 0 and not passed[i, last_group]:
             # Neighbours in number are neighbours in space: the last nearest face is a good guess.
-            bound = min(
-                bound,
-                np.sqrt(
-                    _nearest_on_triangle(
-                        q, skin_b[faces[last, 0]], skin_b[faces[last, 1]], skin_b[faces[last, 2]], w
-                    )
-                )
-                * (1.0 + 1e-12)
-                + 1e-15,
+            d = _nearest_on_triangle(
+                q, skin_b[faces[last, 0]], skin_b[faces[last, 1]], skin_b[faces[last, 2]], w
             )
+            bound = min(bound, np.sqrt(d) * (1.0 + 1e-12) + 1e-15)
         best = np.inf
         for group_number in range(len(ball)):
             if passed[i, name[group_number]]:
@@ -451,7 +451,7 @@ def _signed_gaps(
             d = 0.0
             for c in range(3):
                 d += (ball[group_number, c] - q[c]) ** 2
-            if np.sqrt(d) - ball[group_number, 3] > bound:
+            if d > (bound + ball[group_number, 3]) ** 2:
                 continue
             for k in range(first[group_number], first[group_number + 1]):
                 d = 0.0
@@ -467,11 +467,12 @@ def _signed_gaps(
                     best = d
                     bound = min(bound, np.sqrt(d))
                     face[i] = f
+                    nearest_group = name[group_number]
                     for c in range(3):
                         weights[i, c] = w[c]
         if face[i] < 0 or np.sqrt(best) > margin:
             continue
-        last = face[i]
+        last, last_group = face[i], nearest_group
         _pseudonormal(skin_b, faces, across, face[i], weights[i], n)
         f = face[i]
         side, length = 0.0, 0.0
