@@ -5,9 +5,10 @@ dataset stores them. Out: one row of numbers (`measured`), and tables over rows 
 
 kept            at most 0.1 cm3 inside both hands, at most 2 mm deep, no new self-penetration
 displacement    of 42 joints on average, the pair's common rigid motion removed
-contact kept    spliced pairs: the regions meant to touch are within 2 mm. Recordings: of the region
-                pairs that touched before (within 1 mm, or at most 3 mm into each other at their
-                vertices) those within 2 mm
+contact kept    spliced pairs: the regions meant to touch are within 2 mm. All pairs at most 3 mm deep:
+                the regions where they were deepest are. Recordings: of all region pairs that
+                touched before (within 1 mm, or at most 3 mm into each other at their vertices)
+                those within 2 mm, however deep the pair
 new             self-penetration grown by more than 0.02 cm3; an angle's excess over its limit grown
                 by more than float32 rounds (1e-4 rad)
 """
@@ -40,7 +41,7 @@ BINS_CM3 = (0.0, 2.0, 5.0, 15.0, 60.0)
 
 FIELDS = (
     "volume_before", "depth_before", "distance_before", "contact_before", "displacement", "volume",
-    "depth", "distance", "contact", "touched", "still", "new_self", "new_excess", "evaluations",
+    "depth", "distance", "contact", "realised", "touched", "still", "new_self", "new_excess", "evaluations",
     "seconds",
 )  # fmt: skip
 
@@ -160,6 +161,7 @@ def measured(
         "depth": judged.depth,
         "distance": judged.distance,
         "contact": tools.judge.region_distance(*skins, after.intended) if meant else np.nan,
+        "realised": _realised(tools, before, skins),
         "touched": len(still),
         "still": sum(still),
         "new_self": float(np.max(judged.self_volume - before.judged.self_volume)),
@@ -167,6 +169,13 @@ def measured(
         "evaluations": evaluations,
         "seconds": seconds,
     }
+
+
+def _realised(tools: Tools, before: Before, skins: tuple[Array, Array]) -> float:
+    """Distance now of the regions where a pair at most 3 mm deep was deepest; NaN for others."""
+    if not 0.0 < before.judged.depth <= SHALLOW_BEFORE or min(before.judged.nearest) < 0:
+        return np.nan
+    return tools.judge.region_distance(*skins, before.judged.nearest)
 
 
 Rows = Mapping[str, Array]
@@ -221,6 +230,10 @@ def summary(
     figures |= {
         "contact_kept": mean(rows["contact"][meant] <= TOUCHING_AFTER),
         "contact_kept_of_touching": mean(rows["contact"][touching] <= TOUCHING_AFTER),
+        "shallow": int((good & over & np.isfinite(rows["realised"])).sum()),
+        "shallow_kept": mean(
+            rows["realised"][good & over & np.isfinite(rows["realised"])] <= TOUCHING_AFTER
+        ),
         "regions_touched": float(rows["touched"][good & over].sum()),
         "regions_kept": ratio(rows["still"][good & over].sum(), rows["touched"][good & over].sum()),
         "any_skin_kept": mean(rows["distance"][good & over] <= TOUCHING_AFTER),
@@ -312,6 +325,8 @@ _ROWS = (
      lambda f: f"{percent(f['kept'])}; {percent(f['kept_self_apart'])}"),
     ("contact kept: regions meant, within 2 mm", lambda f: percent(f["contact_kept"])),
     ("the same, of those within 2 mm before", lambda f: percent(f["contact_kept_of_touching"])),
+    ("contact kept: deepest regions, of pairs at most 3 mm deep",
+     lambda f: f"{percent(f['shallow_kept'])} of {f['shallow']}"),
     ("contact kept: regions that touched", lambda f: percent(f["regions_kept"])),
     ("any skin within 2 mm", lambda f: percent(f["any_skin_kept"])),
     ("new self-penetration; new limit violation, pairs",

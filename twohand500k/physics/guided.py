@@ -32,11 +32,13 @@ from twohand500k.physics.world import Contacts, World
 
 # A contact that was meant is kept within this, and the skins are left this far apart, metres.
 _KEPT_WITHIN = 0.001
-_CLEARANCE = 0.0001
+_CLEARANCE = 0.0002
 # Bullet's steps end when the skins overlap by no more than this: such a depth is one that the
 # skin's steps can read, and links are rounder than hands. Steps end when all is this still.
 _SHALLOW = 0.003
 _AT_REST = 0.0003
+# A step that changes the mean movement by a smaller share than this is at rest too.
+_NO_CHANGE = 0.03
 # Contacts within this count, in Bullet and on the skin, metres.
 _REACH_LINKS = 0.008
 _REACH_SKIN = 0.005
@@ -187,10 +189,10 @@ def guide(problem: Problem, state: State, effort: Effort, trace: Trace) -> State
         trace.evaluations += 1
         rows.add_own(skins)
         rows.add_kept(skins)
-        state, moved = _step(problem, state, frames, rows)
+        state, at_rest = _step(problem, state, frames, rows)
         trace.passed(state)
         depth = np.inf
-        if moved < _AT_REST:
+        if at_rest:
             break
     return settle(problem, state, effort.skin_steps, _CLEARANCE, depth, trace)
 
@@ -216,9 +218,9 @@ def settle(
         depth = rows.add_skin(skins, clearance, depth + _LOOK_DEEPER, dense)
         rows.add_own(skins)
         rows.add_kept(skins)
-        state, moved = _step(problem, state, frames, rows)
+        state, at_rest = _step(problem, state, frames, rows)
         trace.passed(state)
-        if moved < _AT_REST and depth < _AT_REST:
+        if at_rest and depth < _AT_REST:
             break
     return state
 
@@ -321,8 +323,12 @@ class _Rows:
         )  # fmt: skip
 
 
-def _step(problem: Problem, state: State, frames: Frames, rows: _Rows) -> tuple[State, float]:
-    """One quadratic program; the state after it and the furthest a joint went (m)."""
+def _step(problem: Problem, state: State, frames: Frames, rows: _Rows) -> tuple[State, bool]:
+    """One quadratic program; the state after it and whether it is at rest.
+
+    At rest: no joint moved any distance to speak of, or all together came no nearer to the input
+    and went no further from it.
+    """
     pair = problem.pair
     joints = _joints(frames, problem.tips)
     rows.add_bounds(state)
@@ -347,16 +353,13 @@ def _step(problem: Problem, state: State, frames: Frames, rows: _Rows) -> tuple[
     C, least = np.concatenate(rows.rows), np.concatenate(rows.least)
     solve(H, g, C, least, np.concatenate(rows.softness), _SWEEPS, step)
     after = state.moved(step, pair.low, pair.high)
-    moved = _furthest(problem, joints, after)
-    if moved > _MOST_STEP:
-        after = state.moved(step * (_MOST_STEP / moved), pair.low, pair.high)
-        moved = _MOST_STEP
-    return after, moved
-
-
-def _furthest(problem: Problem, joints: Array, state: State) -> float:
-    there = _joints(problem.pair.frames(state), problem.tips)
-    return float(np.linalg.norm(there - joints, axis=-1).max())
+    there = _joints(pair.frames(after), problem.tips)
+    furthest = float(np.linalg.norm(there - joints, axis=-1).max())
+    if furthest > _MOST_STEP:
+        return state.moved(step * (_MOST_STEP / furthest), pair.low, pair.high), False
+    before = distance.mean()
+    change = abs(np.linalg.norm(there - problem.target, axis=-1).mean() - before)
+    return after, furthest < _AT_REST or bool(change < _NO_CHANGE * before)
 
 
 def _posed(

@@ -42,7 +42,7 @@ UNSEEN_VOLUME, UNSEEN_DEPTH = 1e-9, 2e-4
 # What is refused after the repair (m3, m), and a hand that comes into itself by more (m3).
 MOST_VOLUME, MOST_DEPTH, MOST_NEW_SELF = 1e-7, 2e-3, 2e-8
 # What a repair aims at; above it a restart is tried.
-_GOOD_VOLUME, _GOOD_DEPTH = 1e-8, 4e-4
+_GOOD_VOLUME, _GOOD_DEPTH = 1e-8, 4.5e-4
 
 
 @dataclass(frozen=True)
