@@ -5,8 +5,8 @@ dataset stores them. Out: one row of numbers (`measured`), and tables over rows 
 
 kept            at most 0.1 cm3 inside both hands, at most 2 mm deep, no new self-penetration
 displacement    of 42 joints on average, the pair's common rigid motion removed
-contact kept    spliced pairs: the regions meant to touch are within 2 mm. All pairs at most 3 mm deep:
-                the regions where they were deepest are. Recordings: of all region pairs that
+contact kept    spliced pairs: the regions meant to touch are within 2 mm. All pairs at most 3 mm
+                deep: the regions where they were deepest are. Recordings: of all region pairs that
                 touched before (within 1 mm, or at most 3 mm into each other at their vertices)
                 those within 2 mm, however deep the pair
 new             self-penetration grown by more than 0.02 cm3; an angle's excess over its limit grown
@@ -41,8 +41,8 @@ BINS_CM3 = (0.0, 2.0, 5.0, 15.0, 60.0)
 
 FIELDS = (
     "volume_before", "depth_before", "distance_before", "contact_before", "displacement", "volume",
-    "depth", "distance", "contact", "realised", "touched", "still", "new_self", "new_excess", "evaluations",
-    "seconds",
+    "depth", "distance", "contact", "realised", "touched", "still", "new_self", "new_excess",
+    "evaluations", "seconds",
 )  # fmt: skip
 
 

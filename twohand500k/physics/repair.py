@@ -180,7 +180,7 @@ class Repairer:
             if _is_good(outcome) or not outcome.kept or outcome.state is None:
                 break
             state = settle(
-                problem, outcome.state, _POLISH_STEPS, clearance, outcome.after.depth, trace,
+                problem, outcome.state, 1, clearance, outcome.after.depth, trace,
                 dense=True,
             )  # fmt: skip
             other = self._outcome(start, problem, state, trace)
@@ -209,8 +209,8 @@ class Repairer:
 _EFFORT = {"fast": FAST, "best": BEST}
 _RESTART_EFFORT = Effort(link_steps=10, skin_steps=8)
 _RESTARTS, _RESTART_DRAWS, _RESTART_KEPT = 3, 16, 3
-# Skins are left so far apart, one try after the other, metres, in so many steps each.
-_POLISH_CLEARANCES, _POLISH_STEPS = (0.0003, 0.0006, 0.001, 0.0015), 3
+# Skins are left so far apart, one step after the other, metres.
+_POLISH_CLEARANCES = (0.0003, 0.0006, 0.001, 0.0015)
 
 
 def _verdict(before: Judgement, after: Judgement) -> Verdict:
