@@ -5,7 +5,7 @@
 
 Prints accepted pairs a second, the tests' refusals, how evenly contacts are spread, what overlap
 remains (on a seeded subset, by manifold3d on the closed skins), duplicates, smallest skin
-distances, memory, and whether 1, 2 and 4 workers give the same bytes. Needs the extra [physics].
+distances, memory, and whether 1, 2 and 4 workers give the same bytes. Needs the extra [test].
 
 --list tries every pair of regions by itself, prints how many pairs of hands a try took, and the
 pairs that were not reached, which have no place in `manifests/contacts/uniform.toml`.

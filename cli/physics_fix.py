@@ -1,7 +1,6 @@
 """`twohand physics-fix`: interactions in, the same interactions without overlap out."""
 
 import dataclasses
-import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 
 from twohand500k.cli import options
 from twohand500k.cores import available_cores
-from twohand500k.errors import DataError
 from twohand500k.hand import load_hands
 from twohand500k.pipeline import RunSummary
 from twohand500k.shards import Dataset
@@ -63,11 +61,6 @@ def physics_fix(**given: Any) -> None:
     twohand physics-fix --input pairs --out fixed --preview 12
     twohand verify fixed
     """
-    missing = [m for m in ("pybullet", "manifold3d") if importlib.util.find_spec(m) is None]
-    if missing:
-        raise DataError(
-            f"physics-fix needs {' and '.join(missing)}: pip install 'twohand500k[physics]'"
-        )
     # Bullet and the compiled judge: seconds that --help need not take.
     from twohand500k.physics.preview import draw_repairs
     from twohand500k.physics.run import PhysicsFixOptions, plan_physics_fix
