@@ -438,7 +438,9 @@ def stored(bench: Bench, name: str, method: Method, rows: Array) -> dict[str, Ar
         if not same or not (any_code or made_by == versions()["code"]):
             return None
         at = np.searchsorted(file["rows"], rows)
-        return {key: file[key][at] for key in (*FIELDS, "pose", "transl")}
+        found = {key: file[key][at] for key in (*FIELDS, "pose", "transl") if key in file}
+        # A figure that an older baseline was not measured for is not known.
+        return {key: np.full(len(at), np.nan) for key in FIELDS if key not in found} | found
 
 
 def results_path(bench: Bench, name: str, method: Method) -> Path:

@@ -176,15 +176,15 @@ class Repairer:
         self, start: _Start, problem: Problem, trace: Trace, outcome: Repaired
     ) -> Repaired:
         """Steps on the skin with more room, for what is left between the skin's vertices."""
+        last = outcome
         for clearance in _POLISH_CLEARANCES:
-            if _is_good(outcome) or not outcome.kept or outcome.state is None:
+            if _is_good(outcome) or not outcome.kept or last.state is None:
                 break
             state = settle(
-                problem, outcome.state, 1, clearance, outcome.after.depth, trace,
-                dense=True,
+                problem, last.state, 1, clearance, last.after.depth, trace, dense=True
             )  # fmt: skip
-            other = self._outcome(start, problem, state, trace)
-            outcome = min(outcome, other, key=_rank)
+            last = self._outcome(start, problem, state, trace)
+            outcome = min(outcome, last, key=_rank)
         return outcome
 
     def _outcome(self, start: _Start, problem: Problem, state: State, trace: Trace) -> Repaired:
@@ -210,7 +210,7 @@ _EFFORT = {"fast": FAST, "best": BEST}
 _RESTART_EFFORT = Effort(link_steps=10, skin_steps=8)
 _RESTARTS, _RESTART_DRAWS, _RESTART_KEPT = 3, 16, 3
 # Skins are left so far apart, one step after the other, metres.
-_POLISH_CLEARANCES = (0.0003, 0.0006, 0.001, 0.0015)
+_POLISH_CLEARANCES = (0.0003, 0.0003, 0.0006, 0.0006, 0.001, 0.001, 0.0015)
 
 
 def _verdict(before: Judgement, after: Judgement) -> Verdict:
