@@ -5,7 +5,7 @@ In: MANO parameters of a pair. Out: a `State`, and back. A joint's three angles 
 is wider, so that a real pose is never snapped to a hinge and an excess never grows.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -109,7 +109,3 @@ class Pair:
             moved = anatomy.pose_from_angles(state.angles[s])
             pose[s, 1:][turned] = moved[1:][turned]
         return pose, transl
-
-    def with_start(self, state: State) -> "Pair":
-        """The same pair meant to stay where `state` is."""
-        return replace(self, start=state)
