@@ -76,7 +76,7 @@ VIEWS = {
 
 def draw(path: Path) -> None:
     """Rest, fist and pinch from four sides."""
-    from twohand500k.report import SKIN, Camera, Surface, contact_sheet, render_meshes, save_png
+    from twohand500k.pictures import SKIN, Camera, Surface, contact_sheet, render_meshes, save_png
 
     hand = load_hands("open").right
     anatomy = Anatomy.of(hand)

@@ -33,7 +33,7 @@ from twohand500k.conventions import MANO_JOINT_NAMES, RIGHT, SIDES
 from twohand500k.hand import HandPair, load_hands, self_intersections
 from twohand500k.hand.anatomy import ANGLE_NAMES, Anatomy
 from twohand500k.hand.rotations import Array
-from twohand500k.report import SKIN, Camera, contact_sheet, render_meshes, save_png
+from twohand500k.pictures import SKIN, Camera, contact_sheet, render_meshes, save_png
 from twohand500k.shards import Dataset
 from twohand500k.sources.synthetic import draw_hands
 

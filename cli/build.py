@@ -15,7 +15,7 @@ from twohand500k.cli import options
 from twohand500k.cores import available_cores
 from twohand500k.hand import HandPair, load_hands
 from twohand500k.ik import BuildOptions, BuildReport, build_takes, plan_takes
-from twohand500k.report import FittedFrames, overlay_sheet, pick_moments, save_png, skeleton_edges
+from twohand500k.pictures import FittedFrames, overlay_sheet, pick_moments, save_png, skeleton_edges
 from twohand500k.shards import Dataset
 from twohand500k.sources import (
     DECLARED,

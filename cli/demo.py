@@ -23,7 +23,7 @@ from twohand500k.demo.score import fitted_frames, moments, score
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair, load_hands
 from twohand500k.ik.build import build_takes
-from twohand500k.report import overlay_sheet, save_png
+from twohand500k.pictures import overlay_sheet, save_png
 from twohand500k.shards.files import disk_error
 from twohand500k.shards.reader import Dataset
 from twohand500k.shards.verify import verify as verify_dataset

@@ -300,7 +300,7 @@ def render(
 ) -> None:
     """Draw a hand model in poses, each from the palm, the back and the thumb's side."""
     # Only this command draws; the others start without the ray caster.
-    from twohand500k.report import SKIN, Camera, Surface, contact_sheet, render_meshes, save_png
+    from twohand500k.pictures import SKIN, Camera, Surface, contact_sheet, render_meshes, save_png
 
     hands = load_hands(hand_model)
     model = hands.right if side == "right" else hands.left

@@ -13,13 +13,19 @@ from twohand500k import __version__
 from twohand500k.errors import DataError
 
 COMMANDS = {
+    "make": "The whole dataset from one recipe, stage after stage.",
     "build": "Read recordings, fit MANO, verify, write HDF5 shards.",
-    "demo": "The main job in a minute or two, on a take the toolkit makes itself.",
-    "hand": "Show, convert and render hand models.",
-    "info": "What a dataset holds; without DIR, what this installation can read.",
-    "physics-fix": "Move overlapping hands apart, judged before and after.",
     "splice": "Put single hands together so that they touch.",
+    "physics-fix": "Move overlapping hands apart, judged before and after.",
+    "select": "Filter, subset and merge datasets.",
+    "report": "A page of pictures and numbers about datasets.",
+    "view": "Walk through a dataset in 3D in the browser.",
+    "export": "Write a dataset as Parquet, NPZ, JSON or meshes, with its card.",
+    "audit": "Gates and judge on anybody's two-hand data.",
     "verify": "Recompute and check a dataset sample by sample.",
+    "info": "What a dataset holds; without DIR, what this installation can read.",
+    "hand": "Show, convert and render hand models.",
+    "demo": "The main job in a minute or two, on a take the toolkit makes itself.",
 }
 
 

@@ -14,7 +14,7 @@ from twohand500k.cores import available_cores
 from twohand500k.hand import HandPair, load_hands
 from twohand500k.ik import build_takes
 from twohand500k.pipeline import RunSummary
-from twohand500k.report import SKIN, Camera, contact_sheet, render_meshes, save_png
+from twohand500k.pictures import SKIN, Camera, contact_sheet, render_meshes, save_png
 from twohand500k.shards import Dataset, Samples
 from twohand500k.sources import synthetic_takes
 from twohand500k.splice import SpliceOptions, SplicePlan, plan_splice, splice_pairs

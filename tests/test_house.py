@@ -24,12 +24,18 @@ FLOORS = {
     "sources": 3,
     "shards": 3,
     "pipeline": 4,
-    "report": 4,
+    "pictures": 4,
+    "export": 4,
     "ik": 5,
     "splice": 5,
     "physics": 5,
+    "select": 5,
     "demo": 6,
-    "cli": 7,
+    "report": 6,
+    "view": 6,
+    "audit": 7,
+    "recipe": 7,
+    "cli": 8,
 }
 
 

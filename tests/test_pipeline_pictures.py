@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from twohand500k.errors import DataError
-from twohand500k.report import save_png
+from twohand500k.pictures import save_png
 from twohand500k.shards.files import temporaries
 
 PICTURE = np.zeros((20, 30, 3), dtype=np.uint8)

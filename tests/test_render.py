@@ -7,7 +7,7 @@ from PIL import Image
 from twohand500k.conventions import JOINT_PARENTS, N_JOINTS
 from twohand500k.hand import load_hands
 from twohand500k.hand.mesh import vertex_normals
-from twohand500k.report import (
+from twohand500k.pictures import (
     BONES,
     SKIN,
     Camera,
@@ -21,7 +21,7 @@ from twohand500k.report import (
     save_png,
     skeleton_edges,
 )
-from twohand500k.report.surface import boundary_loops, refine, rods
+from twohand500k.pictures.surface import boundary_loops, refine, rods
 
 RED, GREEN, GREY = (0.9, 0.1, 0.1), (0.1, 0.8, 0.1), (0.7, 0.7, 0.7)
 

@@ -14,7 +14,7 @@ import numpy as np
 from twohand500k.demo.sensor import FIRST_FRAME
 from twohand500k.demo.take import DemoTake
 from twohand500k.errors import DataError
-from twohand500k.report import FittedFrames, skeleton_edges
+from twohand500k.pictures import FittedFrames, skeleton_edges
 from twohand500k.shards.reader import Dataset
 
 

@@ -22,7 +22,7 @@ from twohand500k.physics.judge import Judge
 from twohand500k.physics.repair import Repairer, RepairOptions
 from twohand500k.physics.stage import REPAIRED, MakeRepairer, Repairs, joints_of, pair_input
 from twohand500k.pipeline import rng_for
-from twohand500k.report import (
+from twohand500k.pictures import (
     BACKDROP,
     SKIN,
     Camera,
@@ -31,7 +31,7 @@ from twohand500k.report import (
     render_meshes,
     save_png,
 )
-from twohand500k.report.surface import boundary_loops
+from twohand500k.pictures.surface import boundary_loops
 from twohand500k.shards import Dataset, Samples
 
 _RED = (0.93, 0.10, 0.12)

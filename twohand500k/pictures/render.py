@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 
 from twohand500k.hand.mesh import vertex_normals
 from twohand500k.hand.rotations import Array
-from twohand500k.report.camera import Camera
-from twohand500k.report.surface import boundary_loops, refine, rods
+from twohand500k.pictures.camera import Camera
+from twohand500k.pictures.surface import boundary_loops, refine, rods
 
 Colour = tuple[float, float, float]
 

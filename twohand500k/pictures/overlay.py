@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 from twohand500k.conventions import JOINT_PARENTS, LEFT, N_JOINTS, RIGHT
 from twohand500k.hand.model import HandPair
 from twohand500k.hand.rotations import Array
-from twohand500k.report.camera import Camera
-from twohand500k.report.render import BACKDROP, BONES, SKIN, Skeleton, Surface, render_meshes
-from twohand500k.report.sheet import contact_sheet
+from twohand500k.pictures.camera import Camera
+from twohand500k.pictures.render import BACKDROP, BONES, SKIN, Skeleton, Surface, render_meshes
+from twohand500k.pictures.sheet import contact_sheet
 
 _KNUCKLE = 9  # the middle finger's: the direction from the wrist to it is up in every picture
 

@@ -1,0 +1,1 @@
+"""Anybody's two-hand data held against the gates and the judge."""

@@ -1,0 +1,1 @@
+"""A dataset in formats other people read, with its card and licences."""

@@ -1,0 +1,1 @@
+"""A recipe read, planned and run, stage after stage."""

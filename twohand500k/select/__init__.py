@@ -1,0 +1,1 @@
+"""Datasets filtered, thinned to a number and merged."""

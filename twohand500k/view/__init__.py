@@ -1,0 +1,1 @@
+"""A dataset walked through in 3D, in the browser."""
