@@ -1,7 +1,6 @@
 """`twohand build`: recordings in, a verified dataset of interactions out."""
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -17,29 +16,15 @@ from twohand500k.hand import HandPair, load_hands
 from twohand500k.ik import BuildOptions, BuildReport, build_takes, plan_takes
 from twohand500k.pictures import FittedFrames, overlay_sheet, pick_moments, save_png, skeleton_edges
 from twohand500k.shards import Dataset
-from twohand500k.sources import (
-    DECLARED,
-    READERS,
-    Choice,
-    Landmark,
-    Take,
-    read_dataset,
-    read_takes,
-    synthetic_takes,
-)
+from twohand500k.sources import DECLARATIONS, SOURCES, Choice, Landmark, Reading, Take
 
 _TAKES_SHOWN = 24
-MOCAP, SYNTHETIC = "mocap", "synthetic"
-_DECLARED = dict(DECLARED) | {
-    MOCAP: ("map", "unit", "side", "subject", "coordinates"),
-    SYNTHETIC: ("count", "side"),
-}
 
 
 @click.command()
 @click.option(
     "--source",
-    type=click.Choice((MOCAP, SYNTHETIC, *READERS)),
+    type=click.Choice(SOURCES),
     required=True,
     metavar="NAME",
     help="mocap, synthetic, or a dataset's name: `twohand info --sources` lists them.",
@@ -94,17 +79,9 @@ def build(**given: Any) -> None:
     refused stands in rejects.jsonl with its reason. MANO annotations are kept, converted and
     checked where --hand-model is MANO, else fitted to their joints. The same command again resumes.
     """
-    source = given["source"]
-    declared = _declared(source, given)
+    reading = _reading(given)
     hands = load_hands(given["hand_model"])
-    if source == MOCAP:
-        takes = read_takes(given["inputs"], **declared)
-    elif source == SYNTHETIC:
-        takes = synthetic_takes(seed=given["seed"], hands=hands, **declared)
-    else:
-        most = given["limit"] and given["limit"] * given["every"]
-        choice = Choice(tuple(given["splits"]), given["subset"] or "", most)
-        takes = read_dataset(source, given["inputs"], choice, **declared)
+    takes = reading.takes(hands, given["seed"])
     build_options = BuildOptions(
         **{field.name: given[field.name] for field in dataclasses.fields(BuildOptions)}
     )
@@ -132,7 +109,7 @@ def build(**given: Any) -> None:
         hands,
         given["out"],
         build_options,
-        declared=_recorded(source, declared, given),
+        declared=reading.record(),
         seed=given["seed"],
         workers=given["workers"] or available_cores(),
         progress=not quiet,
@@ -148,34 +125,22 @@ def build(**given: Any) -> None:
         click.echo(_table(report))
 
 
-def _declared(source: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What the user declares to the source's reader. Misuse: what that source says itself."""
-    takes = _DECLARED.get(source, ())
-    every = {name for names in _DECLARED.values() for name in names}
-    for name in sorted(every - set(takes)):
-        if given[name] is not None:
-            goes_with = ", ".join(s for s, names in _DECLARED.items() if name in names)
-            raise click.UsageError(f"--{name} goes with {goes_with}, not with {source}")
-    if source in (MOCAP, SYNTHETIC) and (given["splits"] or given["subset"]):
-        raise click.UsageError(f"--split and --subset go with datasets, not with {source}")
-    if source == SYNTHETIC and (given["inputs"] or given["count"] is None):
-        raise click.UsageError("synthetic reads no --input and needs --count, how many to draw")
-    if source != SYNTHETIC and not given["inputs"]:
-        raise click.UsageError(f"--source {source} needs --input")
-    return {name: given[name] for name in takes if given[name] is not None}
-
-
-def _recorded(source: str, declared: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The declarations as the run's record keeps them: a changed one must not be resumed with.
-
-    A shipped map goes by its name, one's own file by its content.
-    """
-    every = {"source": source, "splits": sorted(given["splits"]), "subset": given["subset"]}
-    for name, value in declared.items():
-        if name in ("map", "convention") and Path(value).is_file():
-            value = f"sha256 {hashlib.sha256(Path(value).read_bytes()).hexdigest()}"
-        every[name] = value
-    return every
+def _reading(given: dict[str, Any]) -> Reading:
+    """What the options say is to be read. Misuse: an option that the source does not take."""
+    names = {name for names in DECLARATIONS.values() for name in names}
+    reading = Reading(
+        source=given["source"],
+        inputs=tuple(given["inputs"]),
+        choice=Choice(
+            tuple(given["splits"]),
+            given["subset"] or "",
+            given["limit"] and given["limit"] * given["every"],
+        ),
+        declared={name: given[name] for name in sorted(names) if given[name] is not None},
+    )
+    if misuse := reading.misuse():
+        raise click.UsageError(misuse)
+    return reading
 
 
 def _table(report: BuildReport) -> str:

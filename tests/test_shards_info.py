@@ -12,7 +12,7 @@ from shards_fixture import build
 from twohand500k.cli.info import info
 from twohand500k.errors import DataError
 from twohand500k.shards import Dataset
-from twohand500k.sources import READERS
+from twohand500k.sources.datasets import READERS
 
 
 @pytest.fixture(scope="module")
