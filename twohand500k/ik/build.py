@@ -28,6 +28,7 @@ from twohand500k.ik.stage import (
 )
 from twohand500k.ik.verdict import Reason, Thresholds
 from twohand500k.pipeline import RunSummary, run
+from twohand500k.pipeline.progress import Shown
 from twohand500k.pipeline.worker import Stage
 from twohand500k.shards import Dataset
 from twohand500k.sources import Take
@@ -127,7 +128,7 @@ def build_takes(
     seed: int = 0,
     workers: int = 1,
     executor: Executor | None = None,
-    progress: bool = True,
+    progress: Shown = True,
     log: Log = lambda line: None,
     command: str | None = None,
     judging: Judging | None = None,

@@ -21,7 +21,6 @@ from twohand500k.hand.rotations import Array
 from twohand500k.physics.judge import Judge
 from twohand500k.physics.repair import Repairer, RepairOptions
 from twohand500k.physics.stage import REPAIRED, MakeRepairer, Repairs, joints_of, pair_input
-from twohand500k.pipeline import rng_for
 from twohand500k.pictures import (
     BACKDROP,
     SKIN,
@@ -32,6 +31,7 @@ from twohand500k.pictures import (
     save_png,
 )
 from twohand500k.pictures.surface import boundary_loops
+from twohand500k.pipeline import rng_for
 from twohand500k.shards import Dataset, Samples
 
 _RED = (0.93, 0.10, 0.12)

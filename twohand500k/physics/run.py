@@ -16,6 +16,7 @@ from twohand500k.physics.repair import Repairer, RepairOptions
 from twohand500k.physics.stage import MakeRepairer, PhysicsFixStage
 from twohand500k.physics.windows import RUN_IN, WINDOW, RepairUnit, one_by_one, takes_in_order
 from twohand500k.pipeline import RunSummary, run
+from twohand500k.pipeline.progress import Shown
 from twohand500k.shards import Dataset
 
 STAGE = "physics-fix"
@@ -101,7 +102,7 @@ def physics_fix(
     *,
     workers: int = 1,
     executor: Executor | None = None,
-    progress: bool = True,
+    progress: Shown = True,
     command: str | None = None,
 ) -> RunSummary:
     """Run a plan into `out`; an unfinished one is resumed. workers, executor: as `pipeline.run`."""

@@ -33,7 +33,7 @@ from twohand500k.hand.model import HandPair
 from twohand500k.pipeline.lock import FolderLock
 from twohand500k.pipeline.markers import Marker, marker_path, read_marker
 from twohand500k.pipeline.plan import Plan, inputs_of
-from twohand500k.pipeline.progress import RunProgress
+from twohand500k.pipeline.progress import RunProgress, Shown
 from twohand500k.pipeline.provenance import git_revision, versions
 from twohand500k.pipeline.units import Stats, Unit
 from twohand500k.pipeline.worker import (
@@ -95,7 +95,7 @@ def run(
     workers: int = 1,
     executor: Executor | None = None,
     max_units_per_worker: int | None = None,
-    progress: bool = True,
+    progress: Shown = True,
     command: str | None = None,
 ) -> RunSummary:
     """Map `stage` over `units` and leave a finished dataset in `out`.
@@ -106,7 +106,8 @@ def run(
     history, for a stage that reads a dataset. workers: processes; 1 works in this one. executor:
     anything shaped like `concurrent.futures.Executor` (dask's ``client.get_executor()``), instead
     of our own processes; `out` must then be a folder that its workers share.
-    max_units_per_worker: start fresh processes after so many units each. command: what to type to
+    max_units_per_worker: start fresh processes after so many units each. progress: whether to show
+    how far it is, or the bars to join. command: what to type to
     resume, default this process's own command line.
 
     An unfinished folder of the same plan is resumed; a finished one is checked against its hashes
@@ -147,7 +148,7 @@ class _Session:
     """One call of `run`, holding the lock."""
 
     def __init__(
-        self, stage: Stage, units: Sequence[Unit], out: Path, plan: Plan, progress: bool
+        self, stage: Stage, units: Sequence[Unit], out: Path, plan: Plan, progress: Shown
     ) -> None:
         self.stage, self.units, self.out, self.plan, self.show = stage, units, out, plan, progress
         self.started = time.time()

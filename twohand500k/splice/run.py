@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
 from twohand500k.pipeline import RunSummary, run
+from twohand500k.pipeline.progress import Shown
 from twohand500k.pipeline.worker import Stage
 from twohand500k.splice._search import Learned
 from twohand500k.splice.bank import THIN_MM, Bank, bank_sha256, load_bank
@@ -126,7 +127,7 @@ def splice_pairs(
     seed: int = 0,
     workers: int = 1,
     executor: Executor | None = None,
-    progress: bool = True,
+    progress: Shown = True,
     command: str | None = None,
     judging: Judging | None = None,
 ) -> RunSummary:
