@@ -44,12 +44,14 @@ _REPAIR_KEYS: Final = ("method", "effort", "smooth", "shard_size")
 
 @dataclass(frozen=True)
 class Build:
-    """One dataset to build first. frames: about how many it has, for estimates without the data."""
+    """One dataset to build first. frames: about how many it has, for estimates without the data.
+    is_demo: what it reads is the take that the toolkit makes itself."""
 
     name: str
     reading: Reading
     options: BuildOptions
     frames: int | None = None
+    is_demo: bool = False
 
 
 @dataclass(frozen=True)
@@ -294,7 +296,8 @@ class _Reader:
         )
         if misuse := reading.misuse():
             raise self.wrong(key, misuse.replace("--", ""))
-        return Build(name, reading, chosen, self.value(table, "frames", int | None, key, None))
+        frames = self.value(table, "frames", int | None, key, None)
+        return Build(name, reading, chosen, frames, is_demo=source == DEMO)
 
     def inputs(self, name: str, table: dict[str, Any], source: str) -> tuple[Path, ...]:
         if source == DEMO:
