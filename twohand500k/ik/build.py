@@ -36,6 +36,8 @@ from twohand500k.sources import Take
 Log = Callable[[str], None]
 # What judges a stage's samples; handed in, as this package does not know the judge.
 Judging = Callable[[Stage], Stage]
+# So many takes are told one by one as they are planned; doubts are told of every one.
+_TOLD = 24
 # An angle so far outside its limits counts as past it in a summary, rad.
 _PAST = np.radians(5)
 
@@ -95,7 +97,7 @@ def plan_takes(
     takes: Sequence[Take], hands: HandPair, options: BuildOptions, log: Log = lambda line: None
 ) -> tuple[PlannedTake, ...]:
     """Vote and calibrate every take, cut it into units. Raises DataError as `plan_take` does."""
-    planned = []
+    planned: list[PlannedTake] = []
     for take in takes:
         some = _with_usable_times(options.frames_of(take), log)
         if not some.n_frames:
@@ -109,7 +111,10 @@ def plan_takes(
                 smooth=options.smooth,
                 shard_size=options.shard_size,
             )
-        log(_planned_line(plan))
+        if len(planned) < _TOLD or len(takes) == _TOLD + 1:
+            log(_planned_line(plan))
+        elif len(planned) == _TOLD:
+            log(f"… and {len(takes) - _TOLD:,} more takes")
         for line in _doubts(plan):
             log(f"{take.name}: {line}")
         if options.smooth and not np.isfinite(some.timestamps).all():

@@ -22,12 +22,12 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import pybullet
 from scipy.spatial.transform import Rotation
 
 from twohand500k.conventions import LEFT, MANO_PARENTS, N_BETAS, N_MANO_JOINTS, RIGHT
 from twohand500k.hand import HandPair
 from twohand500k.hand.rotations import Array
+from twohand500k.physics._bullet import pybullet
 from twohand500k.physics.links import Links, bounds_of, hull_mesh, near_links, quaternions
 
 # Links of one hand are asked for within this, metres.

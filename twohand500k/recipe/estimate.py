@@ -117,7 +117,7 @@ def _speed_of(step: Step, recipe: Recipe, out: Path) -> tuple[Speed, bool]:
             return Speed(kept / busy, size / kept), True
     if step.stage == "report":
         return REPORT, False
-    kind = step.stage
+    kind: str = step.stage
     if kind == "build" and recipe.build(step.of).reading.source == "synthetic":
         kind = "synthetic"
     return SPEEDS[kind], False
