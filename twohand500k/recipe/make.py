@@ -297,8 +297,10 @@ class _Maker:
 
     def _run(self, step: Step) -> Done:
         began = time.monotonic()
+        folder = self.out / step.folder
         if step.stage == "report":
             n_in, n_kept = self._report()
+            seconds = time.monotonic() - began
         else:
             summary = {
                 "build": self._run_build,
@@ -307,9 +309,9 @@ class _Maker:
                 "select": self._run_select,
             }[step.stage](step)
             n_in, n_kept = summary.n_in, summary.n_kept
-        folder = self.out / step.folder
+            now = 0.0 if summary.was_finished else time.monotonic() - began
+            seconds = now + _earlier_sessions(folder, summary)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        seconds = _all_sessions(folder) or time.monotonic() - began
         return Done(n_in, n_kept, seconds, size)
 
     def _run_build(self, step: Step) -> RunSummary:
@@ -394,9 +396,8 @@ class _Maker:
         return recording
 
 
-def _all_sessions(folder: Path) -> float:
-    """Seconds that all sessions together worked at a dataset; 0 where it keeps no such record."""
-    if not (folder / INDEX).is_file():
-        return 0.0
-    sessions = Dataset(folder).run.get("sessions", [])
-    return float(sum(session.get("seconds") or 0.0 for session in sessions))
+def _earlier_sessions(folder: Path, summary: RunSummary) -> float:
+    """Seconds that sessions before this one worked at a dataset."""
+    sessions = Dataset(folder).run["sessions"]
+    earlier = sessions if summary.was_finished else sessions[:-1]
+    return float(sum(session["seconds"] or 0.0 for session in earlier))
