@@ -6,6 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 demo: .venv/ready
 	.venv/bin/twohand demo
+	.venv/bin/twohand make demo --out demo-out/recipe
 
 test: .venv-test/ready
 	.venv-test/bin/python -m pytest -n auto --dist loadfile
