@@ -1,8 +1,10 @@
 """Options that several commands share, each written once, and the log that -v and -q set."""
 
+import contextlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,59 @@ workers: Decorator = click.option(
     default=None,
     help="Processes to work with.  [default: one per core]",
 )
+
+
+def _need_scheduler(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """--executor dask and --scheduler ADDRESS go together."""
+    if ctx.params.get("executor") == "dask" and not value:
+        raise click.UsageError(
+            "--executor dask needs --scheduler ADDRESS: start `dask scheduler` on a machine that "
+            "all others reach, and give the address it prints (tcp://HOST:8786) or its "
+            "--scheduler-file"
+        )
+    if value and ctx.params.get("executor") != "dask":
+        raise click.UsageError("--scheduler ADDRESS works with --executor dask only")
+    return value
+
+
+def executor(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--executor and --scheduler: where the units of work are done."""
+    scheduler = click.option(
+        "--scheduler",
+        default=None,
+        metavar="ADDRESS|FILE",
+        callback=_need_scheduler,
+        help="With --executor dask: the scheduler's address (tcp://HOST:8786), or its "
+        "scheduler file.",
+    )
+    kind = click.option(
+        "--executor",
+        type=click.Choice(["local", "dask"]),
+        default="local",
+        show_default=True,
+        is_eager=True,
+        help="Processes on this machine, or the workers of a Dask cluster.",
+    )
+    return kind(scheduler(command))
+
+
+@contextlib.contextmanager
+def open_executor(executor: str, scheduler: str | None) -> Iterator[Executor | None]:
+    """What `executor=` of a stage takes: None for local processes, else the cluster.
+
+    Raises DataError if Dask is not installed or no scheduler answers.
+    """
+    if executor == "local":
+        yield None
+        return
+    if not scheduler:
+        raise click.UsageError("--executor dask needs --scheduler ADDRESS")
+    from twohand500k.pipeline.cluster import dask_cluster
+
+    with dask_cluster(scheduler) as cluster:
+        yield cluster
+
+
 limit: Decorator = click.option(
     "--limit",
     type=click.IntRange(min=1),
