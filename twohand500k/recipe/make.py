@@ -12,7 +12,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from twohand500k.recipe.steps import (
     fingerprint,
     steps_of,
 )
+from twohand500k.recipe.warm import CompilingAhead, compiling_ahead
 from twohand500k.report.run import ReportOptions, make_report
 from twohand500k.select.run import SelectOptions, plan_select, select_samples
 from twohand500k.shards import Dataset
@@ -95,8 +96,10 @@ def make(
         raise disk_error(error, out) from error
     check_same_recipe(out, recipe)
     steps = steps_of(recipe)
-    with _view(len(steps), progress) as view:
-        maker = _Maker(recipe, out, hands, workers, executor, view, log, command)
+    # What other machines call is compiled there.
+    ahead = () if executor is not None else (s.stage for s in steps if not Notes(out).has(s))
+    with _view(len(steps), progress) as view, compiling_ahead(ahead) as compiled:
+        maker = _Maker(recipe, out, hands, workers, executor, view, log, command, compiled)
         reports = tuple(maker.do(step, k, len(steps)) for k, step in enumerate(steps, start=1))
     samples = len(Dataset(out / DATASET))
     made = Made(out, reports, samples, recipe.samples - samples, time.monotonic() - began)
@@ -190,7 +193,7 @@ class _Maker:
     view: Shown
     log: Log
     command: str | None
-    indexes: dict[str, str] = field(default_factory=dict)
+    compiled: CompilingAhead
 
     def do(self, step: Step, number: int, of: int) -> StepReport:
         asked = self._asked(step)
@@ -198,6 +201,7 @@ class _Maker:
         reused = done is not None
         if done is None:
             self.log(f"[{number}/{of}] {step}: {self._says(step)}")
+            self.compiled.wait(step.stage)
             try:
                 done = self._run(step)
             except DataError as error:

@@ -74,6 +74,10 @@ class Notes:
     def __init__(self, out: Path) -> None:
         self.out = out
 
+    def has(self, step: Step) -> bool:
+        """Whether the step was done once; `done` says whether that still holds."""
+        return self._path(step).is_file()
+
     def done(self, step: Step, asked: Mapping[str, Any]) -> Done | None:
         """What the step did, if it was done with the same options and inputs and its result
         stands as it left it."""
