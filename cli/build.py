@@ -67,6 +67,7 @@ _TAKES_SHOWN = 24
               help="Draw this many fitted frames over their input: OUT/preview.png.")  # fmt: skip
 @options.seed
 @options.workers
+@options.executor
 @options.dry_run
 @options.as_json
 @options.verbose
@@ -104,18 +105,20 @@ def build(**given: Any) -> None:
         else:
             click.echo(f"would fit {frames:,} frames of {len(planned)} takes in {units} work units")
         return
-    report = build_takes(
-        takes,
-        hands,
-        given["out"],
-        build_options,
-        declared=reading.record(),
-        seed=given["seed"],
-        workers=given["workers"] or available_cores(),
-        progress=not quiet,
-        log=log,
-        judging=options.judging(hands) if given["judge"] else None,
-    )
+    with options.open_executor(given["executor"], given["scheduler"]) as executor:
+        report = build_takes(
+            takes,
+            hands,
+            given["out"],
+            build_options,
+            declared=reading.record(),
+            seed=given["seed"],
+            workers=given["workers"] or available_cores(),
+            executor=executor,
+            progress=not quiet,
+            log=log,
+            judging=options.judging(hands) if given["judge"] else None,
+        )
     if given["preview"]:
         for picture in _preview(hands, takes, given["out"], given["preview"]):
             log(f"fitted hands over the recording: {picture}")

@@ -44,6 +44,7 @@ _VERDICTS = (
               help="Draw this many repairs, the largest first: OUT/preview.png.")  # fmt: skip
 @options.seed
 @options.workers
+@options.executor
 @options.dry_run
 @options.as_json
 @options.verbose
@@ -74,13 +75,15 @@ def physics_fix(**given: Any) -> None:
     if given["dry_run"]:
         _say_plan(plan, given["as_json"])
         return
-    summary = run_physics_fix(
-        plan,
-        given["out"],
-        chosen,
-        workers=given["workers"] or available_cores(),
-        progress=not given["quiet"],
-    )
+    with options.open_executor(given["executor"], given["scheduler"]) as executor:
+        summary = run_physics_fix(
+            plan,
+            given["out"],
+            chosen,
+            workers=given["workers"] or available_cores(),
+            executor=executor,
+            progress=not given["quiet"],
+        )
     drawn: list[Path] = []
     if given["preview"] and summary.n_kept:
         drawn = draw_repairs(

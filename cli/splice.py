@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from twohand500k.cli import options
 from twohand500k.cores import available_cores
 from twohand500k.hand import HandPair, load_hands
 from twohand500k.ik import build_takes
-from twohand500k.pipeline import RunSummary
 from twohand500k.pictures import SKIN, Camera, contact_sheet, render_meshes, save_png
+from twohand500k.pipeline import RunSummary
 from twohand500k.shards import Dataset, Samples
 from twohand500k.sources import synthetic_takes
 from twohand500k.splice import SpliceOptions, SplicePlan, plan_splice, splice_pairs
@@ -50,6 +51,7 @@ _DRAWN_HANDS = 10_000
               help="Draw this many pairs, chosen at random: OUT/preview.png.")  # fmt: skip
 @options.seed
 @options.workers
+@options.executor
 @options.dry_run
 @options.as_json
 @options.verbose
@@ -83,23 +85,24 @@ def splice(**given: Any) -> None:
             click.echo(line, err=True)
 
     banks = given["banks"]
-    if not banks:
-        if given["dry_run"]:
-            raise click.UsageError("--dry-run writes nothing, so it needs a --bank that is there")
-        banks = (_drawn_bank(hands, given, log),)
-    plan = plan_splice(banks, hands, chosen, given["seed"], log)
     if given["dry_run"]:
+        if not banks:
+            raise click.UsageError("--dry-run writes nothing, so it needs a --bank that is there")
+        plan = plan_splice(banks, hands, chosen, given["seed"], log)
         _say_plan(plan, chosen, given["as_json"])
         return
-    summary = splice_pairs(
-        plan,
-        given["out"],
-        chosen,
-        seed=given["seed"],
-        workers=given["workers"] or available_cores(),
-        progress=not quiet,
-        judging=options.judging(hands) if given["judge"] else None,
-    )
+    with options.open_executor(given["executor"], given["scheduler"]) as executor:
+        banks = banks or (_drawn_bank(hands, given, executor, log),)
+        summary = splice_pairs(
+            plan_splice(banks, hands, chosen, given["seed"], log),
+            given["out"],
+            chosen,
+            seed=given["seed"],
+            workers=given["workers"] or available_cores(),
+            executor=executor,
+            progress=not quiet,
+            judging=options.judging(hands) if given["judge"] else None,
+        )
     if given["preview"]:
         log(f"pairs drawn: {_preview(hands, given['out'], given['preview'], given['seed'])}")
     if given["as_json"]:
@@ -108,7 +111,9 @@ def splice(**given: Any) -> None:
         click.echo(_table(summary))
 
 
-def _drawn_bank(hands: HandPair, given: dict[str, Any], log: Callable[[str], None]) -> Path:
+def _drawn_bank(
+    hands: HandPair, given: dict[str, Any], executor: Executor | None, log: Callable[[str], None]
+) -> Path:
     """A pose bank out of nothing: what `build --source synthetic --count 10000` makes."""
     folder: Path = given["out"].with_name(f"{given['out'].name}-bank")
     log(f"no --bank: {_DRAWN_HANDS:,} synthetic hands are drawn into {folder}")
@@ -119,6 +124,7 @@ def _drawn_bank(hands: HandPair, given: dict[str, Any], log: Callable[[str], Non
         declared={"source": "synthetic", "count": _DRAWN_HANDS, "splits": [], "subset": None},
         seed=given["seed"],
         workers=given["workers"] or available_cores(),
+        executor=executor,
         progress=not given["quiet"],
     )
     return folder

@@ -85,7 +85,8 @@ def plan_physics_fix(
         raise DataError(f"{folder} holds no samples: every one was rejected, nothing to repair")
     cut = takes_in_order if options.smooth else one_by_one
     stage = PhysicsFixStage(
-        folder=dataset.path,
+        # A worker of a cluster stands in another folder than this process.
+        folder=dataset.path.absolute(),
         frame=declared["frame"],
         hands=hands,
         options=RepairOptions(options.method, options.effort),

@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 from twohand500k.cores import available_cores
 from twohand500k.errors import DataError
 from twohand500k.hand.model import HandPair
+from twohand500k.pipeline.cluster import ClusterError, DaskCluster, adopt_sessions
 from twohand500k.pipeline.lock import FolderLock
 from twohand500k.pipeline.markers import Marker, marker_path, read_marker
 from twohand500k.pipeline.plan import Plan, inputs_of
@@ -104,8 +105,8 @@ def run(
     the result, JSON values; not the worker count, not the folders (an input is known by the hash
     its units name). hands, frame: what the conventions declare. history: the input dataset's
     history, for a stage that reads a dataset. workers: processes; 1 works in this one. executor:
-    anything shaped like `concurrent.futures.Executor` (dask's ``client.get_executor()``), instead
-    of our own processes; `out` must then be a folder that its workers share.
+    a cluster (`cluster.dask_cluster`) or anything shaped like `concurrent.futures.Executor`,
+    instead of our own processes; `out` must then be a folder that its workers share.
     max_units_per_worker: start fresh processes after so many units each. progress: whether to show
     how far it is, or the bars to join. command: what to type to
     resume, default this process's own command line.
@@ -162,6 +163,7 @@ class _Session:
         if (self.out / PLAN).exists():
             # A finished dataset of an older version is still this command's result.
             self.plan.check_same(self.out, whatever_version=finished)
+            adopt_sessions(self.out)
             self.markers = self._markers_to_keep()
         elif finished or any(self.out.glob("shard-*.h5")):
             raise DataError(
@@ -250,7 +252,9 @@ class _Session:
         if not todo:
             return
         workers = min(workers, len(todo))
-        if executor is not None:
+        if isinstance(executor, DaskCluster):
+            yield from self._on_cluster(todo, executor)
+        elif executor is not None:
             yield from self._collect(
                 {executor.submit(do_unit, self.stage, self._job(n)): n for n in todo}
             )
@@ -265,6 +269,29 @@ class _Session:
             wave = len(todo) if max_units_per_worker is None else workers * max_units_per_worker
             for first in range(0, len(todo), wave):
                 yield from self._in_own_pool(todo[first : first + wave], workers)
+
+    def _on_cluster(
+        self, todo: Sequence[int], cluster: DaskCluster
+    ) -> Generator[tuple[int, Marker], None, None]:
+        def say(line: str) -> None:
+            if self.show:
+                print(f"{self.plan.stage}: {line}", file=sys.stderr)
+
+        def name_of(number: int) -> str:
+            return self.units[number].name
+
+        done = cluster.do_units(self.stage, self._job, todo, self.out, name_of, say)
+        with contextlib.closing(done):
+            try:
+                for number, outcome in done:
+                    if isinstance(outcome, Exception):
+                        with self._blame(number):
+                            raise outcome
+                    yield number, outcome
+            except ClusterError as error:
+                raise DataError(
+                    f"{self.plan.stage}: {error}; resume with: {self.plan.command}"
+                ) from error
 
     def _in_own_pool(
         self, todo: Sequence[int], workers: int
@@ -424,6 +451,8 @@ class _Session:
         try:
             yield
         finally:
+            if isinstance(executor, DaskCluster):
+                record["cluster"] = executor.told()
             record |= {
                 "units_after": len(self.markers),
                 "seconds": round(time.time() - self.started, 3),
