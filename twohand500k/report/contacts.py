@@ -17,12 +17,11 @@ import numpy as np
 
 from twohand500k.conventions import LEFT, RIGHT
 from twohand500k.hand.contact_regions import REGIONS
-from twohand500k.hand.rotations import Array
 
 NEAR_MM: Final = 5.0
 
 
-def region_indices(names: Array) -> Array:
+def region_indices(names: np.ndarray) -> np.ndarray:
     """Indices (..., ) int16 into REGIONS of region names, -1 for an empty or unknown name."""
     order = np.argsort(REGIONS)
     known = np.array(REGIONS)[order]
@@ -30,7 +29,7 @@ def region_indices(names: Array) -> Array:
     return np.where(known[place] == names, order[place], -1).astype(np.int16)
 
 
-def region_map(regions: Array) -> dict[str, Any] | None:
+def region_map(regions: np.ndarray) -> dict[str, Any] | None:
     """Counts [right][left] and entropy of pairs' regions (n, 2), -1 unknown; None if none is known.
 
     Entropies in bits.

@@ -15,8 +15,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from twohand500k.hand.rotations import Array
-
 
 @dataclass(frozen=True)
 class Quality:
@@ -82,7 +80,7 @@ _NOTHING: Final = {
 }  # fmt: skip
 
 
-def shared_edges(quality: Quality, values: Sequence[Array]) -> Array:
+def shared_edges(quality: Quality, values: Sequence[np.ndarray]) -> np.ndarray:
     """Histogram edges (49,) that hold every dataset's values, ascending."""
     largest = [float(np.nanmax(v)) for v in values if not np.isnan(v).all()]
     # A hair above: the largest value lies inside, whatever float32 made of it.
@@ -92,7 +90,7 @@ def shared_edges(quality: Quality, values: Sequence[Array]) -> Array:
     return np.linspace(quality.lowest, highest, _BINS + 1)
 
 
-def distribution(quality: Quality, values: Array, edges: Array) -> dict[str, Any]:
+def distribution(quality: Quality, values: np.ndarray, edges: np.ndarray) -> dict[str, Any]:
     """The entry of one quality: n known values (n,), unknown NaNs, quantiles, histogram.
 
     Percentiles are of the known values; `below` + the histogram's counts add up to n.
@@ -126,7 +124,7 @@ def distribution(quality: Quality, values: Array, edges: Array) -> dict[str, Any
     }
 
 
-def distributions(datasets: Sequence[Mapping[str, Array]]) -> list[dict[str, Any]]:
+def distributions(datasets: Sequence[Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
     """The `quality` entry of every dataset; each comes as {key: values (n,), NaN unknown}."""
     out: list[dict[str, Any]] = [{} for _ in datasets]
     for quality in QUALITIES:

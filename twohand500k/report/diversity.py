@@ -13,17 +13,17 @@ Comes in: features (N, 126) of one or two sets. Goes out: plain numbers.
 
 All of them depend on the number of pairs, so both sets are brought to the same number, and every
 comparison comes with its floor: the same numbers between two disjoint halves of the reference, of
-that same size. Only what is clearly beyond the floor is a difference. Halves are drawn at random, so
+that same size. Only what is clearly beyond the floor is a difference. Halves are drawn at random:
 pairs of one take stand in both: the floor is that of a dataset recorded alike, not of new people.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from scipy.linalg import eigh
 
-from twohand500k.hand.rotations import Array
 from twohand500k.report.feature import distance_mm
 
 NEIGHBOURS: Final = 5
@@ -64,7 +64,7 @@ class Likeness:
         }
 
 
-def likeness(features: Array, reference: Array, k: int = NEIGHBOURS) -> Likeness:
+def likeness(features: np.ndarray, reference: np.ndarray, k: int = NEIGHBOURS) -> Likeness:
     """Likeness of features (n, 126) to a reference (n, 126).
 
     Raises ValueError unless both have the same number of pairs, at least `FEWEST` and more than k.
@@ -98,7 +98,7 @@ def likeness(features: Array, reference: Array, k: int = NEIGHBOURS) -> Likeness
     )
 
 
-def frechet_mm(a: Array, b: Array) -> tuple[float, int]:
+def frechet_mm(a: np.ndarray, b: np.ndarray) -> tuple[float, int]:
     """Frechet distance of two sets (n, 126), (m, 126), mm a joint, and the directions used.
 
     A covariance needs several pairs a direction: with few pairs only the strongest principal
@@ -119,7 +119,7 @@ def frechet_mm(a: Array, b: Array) -> tuple[float, int]:
     return float(distance_mm(np.sqrt(max(float(squared), 0.0)))), used
 
 
-def kth_nearest(features: Array, k: int) -> Array:
+def kth_nearest(features: np.ndarray, k: int) -> np.ndarray:
     """Distance (n,) from each to its k-th nearest other, in the feature's metres. n > k."""
     out = np.empty(len(features))
     for rows, distance in _distances(features, features):
@@ -128,7 +128,7 @@ def kth_nearest(features: Array, k: int) -> Array:
     return out
 
 
-def diversity(features: Array, rng: np.random.Generator) -> dict[str, Any] | None:
+def diversity(features: np.ndarray, rng: np.random.Generator) -> dict[str, Any] | None:
     """What one set of features (N, 126) says about itself; None if it has too few pairs.
 
     Distances are of at most `MOST_USED` pairs drawn at random (n_used), near-duplicates of at most
@@ -154,7 +154,9 @@ def diversity(features: Array, rng: np.random.Generator) -> dict[str, Any] | Non
     } | ({"halves_reason": _too_few(half)} if halves is None else {})
 
 
-def compare(features: Array, reference: Array, rng: np.random.Generator) -> dict[str, Any]:
+def compare(
+    features: np.ndarray, reference: np.ndarray, rng: np.random.Generator
+) -> dict[str, Any]:
     """A set against a reference, with the floor: the numbers of two halves of the reference.
 
     Both sides have n pairs, drawn at random; n is at most half the reference, so that it can be
@@ -172,12 +174,12 @@ def compare(features: Array, reference: Array, rng: np.random.Generator) -> dict
     return found | {"floor": likeness(b[n:], b[:n]).to_json(), "n": n, "k": NEIGHBOURS}
 
 
-def drawn(of: int, most: int, rng: np.random.Generator) -> Array:
+def drawn(of: int, most: int, rng: np.random.Generator) -> np.ndarray:
     """At most `most` different positions out of `of`, in random order."""
     return rng.permutation(of)[: min(of, most)]
 
 
-def effective_dimensions(features: Array) -> float:
+def effective_dimensions(features: np.ndarray) -> float:
     """In how many directions a set spreads: (sum of variances)^2 / sum of squared variances.
 
     1 on a line, 123 for a ball. The participation ratio of the covariance's eigenvalues.
@@ -193,7 +195,7 @@ def quantiles_json(quantiles: tuple[float, float, float]) -> dict[str, float]:
     return dict(zip(("p5", "median", "p95"), quantiles, strict=True))
 
 
-def _near_duplicates(features: Array, rng: np.random.Generator) -> float:
+def _near_duplicates(features: np.ndarray, rng: np.random.Generator) -> float:
     """Share of pairs that have another within `NEAR_DUPLICATE_MM` among all of the set."""
     asked = drawn(len(features), _QUERIES, rng)
     nearest = np.full(len(asked), np.inf)
@@ -207,7 +209,7 @@ def _near_duplicates(features: Array, rng: np.random.Generator) -> float:
     return float((distance_mm(nearest) < NEAR_DUPLICATE_MM).mean())
 
 
-def _distances(a: Array, b: Array) -> Any:
+def _distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(rows (r,), distances (r, m)) of a (n, d) against b (m, d), some rows at a time."""
     step = max(_CELLS // max(len(b), 1), 1)
     for start in range(0, len(a), step):
@@ -215,20 +217,20 @@ def _distances(a: Array, b: Array) -> Any:
         yield rows, _between(a[rows], b)
 
 
-def _between(a: Array, b: Array) -> Array:
-    """Euclidean distances (n, m) by |a|^2 + |b|^2 - 2ab, about b's centre to keep float32's digits."""
+def _between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Euclidean distances (n, m) by |a|^2 + |b|^2 - 2ab, about b's centre to keep digits."""
     centre = b.mean(axis=0)
     a, b = a - centre, b - centre
     squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2.0 * (a @ b.T)
     return np.sqrt(np.maximum(squared, 0.0))
 
 
-def _symmetric_root(C: Array) -> Array:
+def _symmetric_root(C: np.ndarray) -> np.ndarray:
     values, vectors = eigh(C)
     return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
 
 
-def _quantiles(values: Array) -> tuple[float, float, float]:
+def _quantiles(values: np.ndarray) -> tuple[float, float, float]:
     p5, median, p95 = np.quantile(values, [0.05, 0.5, 0.95])
     return float(p5), float(median), float(p95)
 

@@ -7,7 +7,7 @@ are turned into features at once and let go.
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import numpy as np
 
 from twohand500k.conventions import RIGHT
 from twohand500k.errors import DataError
-from twohand500k.hand.rotations import Array
 from twohand500k.report.contacts import NEAR_MM, region_indices
 from twohand500k.report.distributions import QUALITIES, Quality
 from twohand500k.report.feature import DIMENSIONS, pair_features
@@ -43,15 +42,15 @@ class DatasetFacts:
     n: int
     n_pairs: int
     n_thinned: int
-    features: Array
-    rows: Array
-    source: Array
+    features: np.ndarray
+    rows: np.ndarray
+    source: np.ndarray
     source_names: tuple[str, ...]
-    volume_cm3: Array
-    contact_distance_mm: Array
-    quality: Mapping[str, Array]
-    realised: Array
-    intended: Array
+    volume_cm3: np.ndarray
+    contact_distance_mm: np.ndarray
+    quality: Mapping[str, np.ndarray]
+    realised: np.ndarray
+    intended: np.ndarray
     about: Mapping[str, Any]
 
 
@@ -102,7 +101,7 @@ def read(
     return facts
 
 
-def _blocks(dataset: Dataset, rows: Array) -> Any:
+def _blocks(dataset: Dataset, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(place in rows, rows) of each shard in turn: no more than one shard is in memory."""
     start = 0
     for shard in dataset.index.shards:
@@ -112,7 +111,7 @@ def _blocks(dataset: Dataset, rows: Array) -> Any:
         start += shard.samples
 
 
-def _features(dataset: Dataset, both: Array) -> Array:
+def _features(dataset: Dataset, both: np.ndarray) -> np.ndarray:
     features = np.empty((len(both), DIMENSIONS), dtype=np.float32)
     for here, rows in _blocks(dataset, both):
         orientation = dataset.array("pose", rows)[:, RIGHT, 0]
@@ -127,7 +126,7 @@ def _features(dataset: Dataset, both: Array) -> Array:
     return features
 
 
-def _take_labels(dataset: Dataset, rows: Array) -> Array:
+def _take_labels(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
     """Numbers (n,) that tell the takes of all sources apart."""
     labels = np.empty(len(rows), dtype=np.int64)
     seen: dict[tuple[str, str, str], int] = {}
@@ -140,14 +139,14 @@ def _take_labels(dataset: Dataset, rows: Array) -> Array:
     return labels
 
 
-def _regions(dataset: Dataset, field: str, rows: Array) -> Array:
+def _regions(dataset: Dataset, field: str, rows: np.ndarray) -> np.ndarray:
     found = np.empty((len(rows), 2), dtype=np.int16)
     for here, part in _blocks(dataset, rows):
         found[here] = region_indices(dataset.array(field, part))
     return found
 
 
-def _values(dataset: Dataset, quality: Quality, present: Array) -> Array:
+def _values(dataset: Dataset, quality: Quality, present: np.ndarray) -> np.ndarray:
     """Values of all hands or pairs the quality applies to, in its unit, NaN unknown."""
     applies = present.reshape(-1) if quality.per == "hand" else present.all(axis=1)
     if quality.group == "repair" and "repair" not in dataset.groups:
@@ -156,7 +155,7 @@ def _values(dataset: Dataset, quality: Quality, present: Array) -> Array:
     return (values * quality.scale).astype(np.float32)
 
 
-def _about(dataset: Dataset, both: Array) -> dict[str, Any]:
+def _about(dataset: Dataset, both: np.ndarray) -> dict[str, Any]:
     """The part of a dataset's entry in `numbers.json` that is read, not computed."""
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     for reject in dataset.rejects():

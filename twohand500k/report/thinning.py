@@ -14,12 +14,13 @@ import numpy as np
 from numba import njit
 
 from twohand500k.conventions import N_JOINTS
-from twohand500k.hand.rotations import Array
 
 THIN_MM: Final = 2.0
 
 
-def thinned(features: Array, take: Array, frame: Array, thin_mm: float = THIN_MM) -> Array:
+def thinned(
+    features: np.ndarray, take: np.ndarray, frame: np.ndarray, thin_mm: float = THIN_MM
+) -> np.ndarray:
     """Which pairs stay (N,) bool.
 
     features (N, 126), take (N,) any labels, frame (N,) int. thin_mm: mean distance of the 42
@@ -40,7 +41,9 @@ def thinned(features: Array, take: Array, frame: Array, thin_mm: float = THIN_MM
 
 
 @njit(cache=True)
-def _moved_enough(joints: Array, order: Array, course: Array, thin: float) -> Array:
+def _moved_enough(
+    joints: np.ndarray, order: np.ndarray, course: np.ndarray, thin: float
+) -> np.ndarray:
     """Whether each of `order` lies further than `thin` from the last one kept of its course."""
     keep = np.zeros(len(order), dtype=np.bool_)
     last = -1
