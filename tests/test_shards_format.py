@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from twohand500k.shards import (
 )
 from twohand500k.shards.files import json_bytes
 from twohand500k.shards.format_doc import render
-from twohand500k.shards.hdf5 import arrays_sha256, read_stored, to_stored
+from twohand500k.shards.hdf5 import arrays_sha256, read_stored, shard_bytes, to_stored
 
 ROOT = Path(__file__).resolve().parents[1]
 CONVENTIONS = conventions_for(synthetic_hands())
@@ -363,3 +364,28 @@ def test_an_empty_shard_is_not_written(tmp_path: Path) -> None:
 def test_format_page_is_in_step_with_the_schema() -> None:
     written = (ROOT / "docs" / "format.md").read_text()
     assert written == render(), "run: python -m twohand500k.shards.format_doc > docs/format.md"
+
+
+@pytest.mark.parametrize("held", range(0, 20, 3))
+def test_a_thread_that_looks_at_the_stack_does_not_change_a_byte(held: int) -> None:
+    """A profiler keeps frames, and with them HDF5 datasets, alive a little longer."""
+    stored = to_stored(make_samples(ids(30)))
+    reference = shard_bytes(stored, CONVENTIONS)
+    frames: list[object] = []
+    created = 0
+
+    def profiler(frame: types.FrameType, event: str, argument: object) -> None:
+        nonlocal created
+        if event == "call" and frame.f_code.co_name == "create_dataset":
+            if created == held:
+                frames.append(frame)
+            if created == held + 4:
+                frames.clear()
+            created += 1
+
+    sys.setprofile(profiler)
+    try:
+        profiled = shard_bytes(stored, CONVENTIONS)
+    finally:
+        sys.setprofile(None)
+    assert created > 20 and profiled == reference

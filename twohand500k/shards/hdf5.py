@@ -152,6 +152,9 @@ def shard_bytes(stored: Mapping[str, Stored], conventions: Mapping[str, Any]) ->
             )
             for key, value in sorted(item.attributes.items()):
                 _set_attribute(dataset, key, value)
+            # HDF5 gives chunks their place when a dataset closes, and that is when nothing refers
+            # to it any more: a debugger's or a profiler's thread would change the file's order.
+            dataset.flush()
         file.flush()
         return bytes(file.id.get_file_image())
 
