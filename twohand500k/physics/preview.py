@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import manifold3d
 import numpy as np
 from PIL import Image
 
@@ -21,25 +20,12 @@ from twohand500k.hand.rotations import Array
 from twohand500k.physics.judge import Judge
 from twohand500k.physics.repair import Repairer, RepairOptions
 from twohand500k.physics.stage import REPAIRED, MakeRepairer, Repairs, joints_of, pair_input
-from twohand500k.pictures import (
-    BACKDROP,
-    SKIN,
-    Camera,
-    Surface,
-    contact_sheet,
-    render_meshes,
-    save_png,
-)
-from twohand500k.pictures.surface import boundary_loops
+from twohand500k.pictures import Camera, contact_sheet, draw_pair, pair_cameras, save_png
 from twohand500k.pipeline import rng_for
 from twohand500k.shards import Dataset, Samples
 
-_RED = (0.93, 0.10, 0.12)
-_SHINES_THROUGH = 0.8
 # A state on the way is shown where so much of the first overlap is left.
 _LEFT_OF_IT = (0.6, 0.15)
-# A close-up reaches so far from its middle, at least and at most, metres.
-_CLOSE_UP = (0.028, 0.06)
 # Width and height of a tile in a sample's own picture and in the sheet.
 _LARGE, _SMALL = (384, 358), (300, 280)
 
@@ -167,37 +153,8 @@ def _on_the_way(first: Moment, way: Sequence[Moment]) -> list[Moment]:
     return chosen
 
 
-def _overlap(hands: HandPair, skins: tuple[Array, Array]) -> manifold3d.Manifold | None:
-    """What is inside both hands, for the eye alone (a fist counts its own overlap twice); None if
-    there is nothing."""
-    right, left = (
-        manifold3d.Manifold(
-            manifold3d.Mesh(
-                np.ascontiguousarray(skin, dtype=np.float32),
-                np.ascontiguousarray(hands[side].closed_faces, dtype=np.uint32),
-            )
-        )
-        for side, skin in enumerate(skins)
-    )
-    shared = right ^ left
-    return None if shared.is_empty() else shared
-
-
-def _vertices(mesh: manifold3d.Mesh) -> Array:
-    return np.asarray(mesh.vert_properties, dtype=np.float64)[:, :3]
-
-
 def _picture(hands: HandPair, moment: Moment, camera: Camera) -> np.ndarray:
-    surfaces = [Surface(moment.skins[s], hands[s].faces, SKIN[s]) for s in (RIGHT, LEFT)]
-    picture = render_meshes(surfaces, camera, _LARGE, background=BACKDROP)
-    overlap = _overlap(hands, moment.skins)
-    if overlap is None:
-        return picture
-    mesh = overlap.to_mesh()
-    red = Surface(_vertices(mesh), mesh.tri_verts, _RED, cap=False)
-    shown = render_meshes([red], camera, _LARGE, background=None).astype(np.float64)
-    cover = _SHINES_THROUGH * shown[..., 3:] / 255
-    return np.round(shown[..., :3] * cover + picture * (1 - cover)).astype(np.uint8)
+    return draw_pair(hands, moment.skins, camera, _LARGE)
 
 
 def _small(picture: np.ndarray) -> np.ndarray:
@@ -205,60 +162,8 @@ def _small(picture: np.ndarray) -> np.ndarray:
 
 
 def _cameras(hands: HandPair, film: Sequence[Moment]) -> tuple[Camera, Camera]:
-    """One view of both hands and one of their largest overlap, from where least lies before it.
-
-    The direction is one of two hundred: few points of the skins between viewer and overlap, the
-    hands spread wide, seen neither from their fingertips nor along their arms.
-    """
-    first = film[0]
-    points = np.concatenate(first.skins)
-    middle, reach = _place(hands, first)
-    wrists = [skin[boundary_loops(hands[s].faces)[0]] for s, skin in enumerate(first.skins)]
-    up = points.mean(axis=0) - np.concatenate(wrists).mean(axis=0)
-    up /= max(float(np.linalg.norm(up)), 1e-9)
-    around, flat = points - middle, points - points.mean(axis=0)
-    best, best_score = np.array([0.0, 0.0, 1.0]), -np.inf
-    for direction in _sphere(200):
-        ahead = around @ direction
-        aside = np.linalg.norm(around - ahead[:, None] * direction, axis=1)
-        hidden = np.count_nonzero((aside < 0.010) & (ahead > 0.008))
-        across = flat - (flat @ direction)[:, None] * direction
-        spread = np.sqrt(np.linalg.eigvalsh(across.T @ across / len(across))[1:].prod())
-        score = spread / 0.002 - 0.06 * hidden - 3 * abs(direction @ up)
-        if score > best_score:
-            best, best_score = direction, score
-    everything = np.concatenate([skin for moment in film for skin in moment.skins])
-    corners = middle + reach * np.concatenate([np.eye(3), -np.eye(3)])
-    aspect = _LARGE[0] / _LARGE[1]
-    return (
-        Camera.framing(everything, best, up=up, aspect=aspect),
-        Camera.framing(corners, best, up=up, fov_deg=5.0, aspect=aspect, margin=1.0),
-    )
-
-
-def _place(hands: HandPair, moment: Moment) -> tuple[Array, float]:
-    """The middle (3,) of the largest overlap and how far a close-up of it reaches, m; where there
-    is none, where the skins are nearest."""
-    overlap = _overlap(hands, moment.skins)
-    if overlap is not None:
-        largest = max(overlap.decompose(), key=lambda part: part.volume())
-        points = _vertices(largest.to_mesh())
-        low, high = points.min(axis=0), points.max(axis=0)
-        reach = float(np.clip(0.6 * np.linalg.norm(high - low), *_CLOSE_UP))
-        return (low + high) / 2, reach
-    right, left = moment.skins
-    distance = np.linalg.norm(right[:, None] - left[None], axis=-1)
-    a, b = np.unravel_index(distance.argmin(), distance.shape)
-    return (right[a] + left[b]) / 2, _CLOSE_UP[0]
-
-
-def _sphere(count: int) -> Array:
-    """Directions (count, 3) spread evenly: a Fibonacci spiral."""
-    k = np.arange(count) + 0.5
-    z = 1 - 2 * k / count
-    turn = np.pi * (1 + 5**0.5) * k
-    ring = np.sqrt(1 - z**2)
-    return np.stack([ring * np.cos(turn), ring * np.sin(turn), z], axis=1)
+    """One view of both hands and one of their largest overlap."""
+    return pair_cameras(hands, [moment.skins for moment in film], _LARGE[0] / _LARGE[1])
 
 
 def _one_sample(

@@ -8,6 +8,7 @@ from twohand500k.pictures.overlay import (
     pick_moments,
     skeleton_edges,
 )
+from twohand500k.pictures.pair import draw_pair, pair_cameras
 from twohand500k.pictures.render import BACKDROP, BONES, SKIN, Skeleton, Surface, render_meshes
 from twohand500k.pictures.sheet import contact_sheet, save_png
 
@@ -21,7 +22,9 @@ __all__ = [
     "Surface",
     "contact_sheet",
     "draw_frame",
+    "draw_pair",
     "overlay_sheet",
+    "pair_cameras",
     "pick_moments",
     "render_meshes",
     "save_png",
