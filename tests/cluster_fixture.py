@@ -1,7 +1,8 @@
 """A Dask cluster of processes for tests, and stages that need one. Also a preload of its workers.
 
 Workers run `versions` of the tests, so that a file saved meanwhile is no other version of the code
-to them; `TWOHAND_TEST_VERSIONS` (JSON) changes what a worker says of itself.
+to them; `TWOHAND_TEST_VERSIONS` (JSON) changes what a worker says of itself, `TWOHAND_TEST_BLIND`
+hides the shared folder from it.
 """
 
 import json
@@ -16,13 +17,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shards_fixture import VERSIONS, DrawStage, Rows
+from shards_fixture import VERSIONS, DrawStage, Rows, some_units, synthetic_hands
 
 from twohand500k.errors import DataError
-from twohand500k.pipeline import UnitResult, cluster
+from twohand500k.pipeline import RunSummary, UnitResult, cluster, cluster_worker, run
 
 _OTHER = json.loads(os.environ.get("TWOHAND_TEST_VERSIONS", "{}"))
-cluster.versions = lambda: VERSIONS | _OTHER  # type: ignore[assignment]
+cluster.versions = cluster_worker.versions = lambda: VERSIONS | _OTHER  # type: ignore[assignment]
+if os.environ.get("TWOHAND_TEST_BLIND"):
+    cluster_worker.TOKEN = "no such file"  # type: ignore[misc]
 
 HERE = Path(__file__).parent
 _DASK = [sys.executable, "-c", "from dask.__main__ import main; main()"]
@@ -113,20 +116,21 @@ def running_cluster(workers: int = 0) -> Iterator[TestCluster]:
 
 @dataclass(frozen=True)
 class SlowStage:
-    """What `DrawStage` does, later: each unit takes `seconds` and says that it began.
+    """What `DrawStage` does, later: each unit takes `seconds` and leaves a note in the folder
+    `notes`, "first-pid-began", and when it is through "first-pid-began-ended" (ns).
 
-    begun: a folder, where every beginning leaves a file "unit pid thread time". fault: what happens
-    in the unit of frames `first` on.
+    fault: what happens in the unit of frames `first` on. ballast: makes the stage large.
     """
 
     seconds: float
-    begun: Path
+    notes: Path
     fault: str = ""
     first: int = 120
+    seed: int = 0
     ballast: bytes = b""
 
     def __call__(self, unit: Rows) -> UnitResult:
-        note = self.begun / f"{unit.first}-{os.getpid()}-{time.monotonic_ns()}"
+        note = self.notes / f"{unit.first}-{os.getpid()}-{time.monotonic_ns()}"
         note.write_text("")
         time.sleep(self.seconds)
         if unit.first == self.first:
@@ -137,4 +141,52 @@ class SlowStage:
             if self.fault == "bug":
                 raise ZeroDivisionError("a bug in the stage")
         note.rename(note.with_name(f"{note.name}-{time.monotonic_ns()}"))
-        return DrawStage()(unit)
+        return DrawStage(self.seed)(unit)
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        (self.notes / f"loaded-{os.getpid()}-{time.monotonic_ns()}").write_text("")
+
+
+def go(stage: SlowStage, out: Path, address: str, units: int = 6, **options: object) -> RunSummary:
+    """A whole run on a cluster."""
+    with cluster.dask_cluster(address) as executor:
+        return go_on(executor, stage, out, units, **options)
+
+
+def go_on(
+    executor: cluster.DaskCluster,
+    stage: SlowStage,
+    out: Path,
+    units: int = 6,
+    **options: object,
+) -> RunSummary:
+    """A whole run on a cluster that is connected."""
+    return run(
+        stage,
+        some_units(units),
+        out,
+        **{  # type: ignore[arg-type]
+            "name": "build",
+            "options": {"noise": 2.0},
+            "hands": synthetic_hands(),
+            "seed": stage.seed,
+            "progress": False,
+            "command": "twohand build",
+            "executor": executor,
+            **options,
+        },
+    )
+
+
+def start_client(
+    out: Path, address: str, stage: SlowStage, units: int = 6
+) -> "subprocess.Popen[bytes]":
+    """`go` in a process of its own."""
+    call = "import sys, cluster_fixture as f; f.client(*sys.argv[1:])"
+    told = [str(out), address, str(stage.seconds), str(stage.notes), str(stage.seed), str(units)]
+    return subprocess.Popen([sys.executable, "-c", call, *told], cwd=HERE, stderr=subprocess.PIPE)
+
+
+def client(out: str, address: str, seconds: str, notes: str, seed: str, units: str) -> None:
+    go(SlowStage(float(seconds), Path(notes), seed=int(seed)), Path(out), address, int(units))

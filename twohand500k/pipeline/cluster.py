@@ -13,22 +13,14 @@ The stage may be large (a pose bank): it lies once in the shared folder, and a w
 it once. Tasks carry their unit alone (a large one lies in the folder too), and no more units are
 with the scheduler than it has workers.
 
-Workers write into a folder of this session, ``.work/session-…``. Only the client, which holds the
-folder's lock, moves a finished shard to its place and writes its marker. A worker that still
-computes for a client that was killed can therefore touch nothing that the next client has made;
-what it finished before is taken over (`adopt_sessions`) and checked like any marker.
+What runs in a worker is in `cluster_worker`, where it leaves its files in `session`.
 """
 
 import contextlib
-import hashlib
 import logging
-import os
 import pickle
 import queue
-import shutil
-import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -38,17 +30,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from twohand500k.errors import DataError
-from twohand500k.pipeline.markers import Marker, marker_path, read_marker
+from twohand500k.pipeline.cluster_worker import (
+    Errand,
+    NotLookedAt,
+    Sealed,
+    Unfit,
+    WorkerFacts,
+    differences,
+    do_unit_in_session,
+    first_line,
+    look_at_worker,
+    processor,
+)
+from twohand500k.pipeline.markers import Marker, read_marker
 from twohand500k.pipeline.provenance import versions
-from twohand500k.pipeline.worker import Job, Stage, do_unit
-from twohand500k.shards.files import WORK, disk_error, write_whole
+from twohand500k.pipeline.session import job_path, publish, session_folder, stage_path
+from twohand500k.pipeline.worker import Job, Stage
+from twohand500k.shards.files import read_json
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-_SESSION: Final = "session-"
-_STAGE: Final = "stage.pickle"
-_TOKEN: Final = "token"
 # A unit larger than this goes through the shared folder, not through the scheduler.
 _LARGE_BYTES: Final = 500_000
 
@@ -74,140 +76,6 @@ class ClusterError(DataError):
     """The cluster failed, not the data of a unit; `run` adds the command that resumes."""
 
 
-# In a worker
-
-
-@dataclass(frozen=True)
-class Sealed:
-    """A pickle in the session's folder, with the hash of its bytes."""
-
-    path: Path
-    sha256: str
-
-    @staticmethod
-    def write(path: Path, pickled: bytes) -> "Sealed":
-        write_whole(path, pickled)
-        return Sealed(path, hashlib.sha256(pickled).hexdigest())
-
-    def read(self) -> Any:
-        """Raises Unfit if this machine cannot."""
-        try:
-            pickled = self.path.read_bytes()
-        except OSError as error:
-            raise Unfit(f"cannot read {self.path}: {error.strerror}") from error
-        if hashlib.sha256(pickled).hexdigest() != self.sha256:
-            raise Unfit(f"reads other bytes in {self.path} than were written")
-        try:
-            return pickle.loads(pickled)
-        except Exception as error:
-            raise Unfit(f"cannot load {self.path} ({_line(error)})") from error
-
-
-@dataclass(frozen=True)
-class Errand:
-    """What every task of a session carries. versions: those of the client."""
-
-    session: Path
-    token: str
-    stage: Sealed
-    versions: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class WorkerFacts:
-    """What a worker says of itself. token: read in the session's folder, "" if it is not there."""
-
-    versions: Mapping[str, str]
-    token: str
-    processor: str
-
-
-class NotLookedAt(Exception):
-    """This process has not been looked at in this session: it was started in another's place."""
-
-
-class Unfit(Exception):
-    """This worker cannot do the session's units, and why."""
-
-
-_one_at_a_time = threading.Lock()
-_looked_at: set[str] = set()
-_stage: tuple[str, Stage] | None = None
-
-
-def look_at_worker(errand: Errand) -> WorkerFacts:
-    """Runs in a worker before its first unit; a worker that is fit also reads the stage.
-
-    Raises Unfit if the stage cannot be read.
-    """
-    # As in our own pool: the processes share the cores.
-    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
-    try:
-        token = (errand.session / _TOKEN).read_text()
-    except OSError:
-        token = ""
-    facts = WorkerFacts(versions(), token, processor())
-    if not differences(facts, errand):
-        with _one_at_a_time:
-            _stage_of(errand)
-        _looked_at.add(errand.token)
-    return facts
-
-
-def do_unit_in_session(errand: Errand, pickled_job: bytes | Sealed) -> None:
-    """Runs in a worker: one unit, its shard and marker left in the session's folder.
-
-    One at a time in a process, however many threads the worker has: stages are not thread-safe.
-
-    Raises NotLookedAt, Unfit, or what the stage raises.
-    """
-    if errand.token not in _looked_at:
-        raise NotLookedAt
-    with _one_at_a_time:
-        stage = _stage_of(errand)
-        job = pickle.loads(pickled_job) if isinstance(pickled_job, bytes) else pickled_job.read()
-        do_unit(stage, job)
-
-
-def differences(facts: WorkerFacts, errand: Errand) -> list[str]:
-    """What keeps a worker from a session's units, each with both values; none if it is fit."""
-    there, here, out = facts.versions, errand.versions, errand.session.parent.parent
-    differ = [
-        f"{_WHAT.get(key, key)} is {there.get(key, 'not installed')} there and "
-        f"{here.get(key, 'not installed')} here"
-        for key in [*here, *(key for key in there if key not in here)]
-        if there.get(key) != here.get(key)
-    ]
-    if facts.token != errand.token:
-        seen = "sees another folder under" if facts.token else "does not see"
-        differ.append(
-            f"it {seen} {out}: --out must be in a folder that all machines share, under one path"
-        )
-    return differ
-
-
-_WHAT: Final = {"code": "code (a hash of the toolkit's own files)"}
-
-
-def processor() -> str:
-    """The kind of processor that compiled code is made for; bits may differ between kinds."""
-    import llvmlite.binding
-
-    return str(llvmlite.binding.get_host_cpu_name())
-
-
-def _stage_of(errand: Errand) -> Stage:
-    """The session's stage, read once by a process."""
-    global _stage
-    if _stage is None or _stage[0] != errand.stage.sha256:
-        _stage = None  # two large stages need not be in memory together
-        _stage = (errand.stage.sha256, errand.stage.read())
-    return _stage[1]
-
-
-# In the client
-
-
 @contextlib.contextmanager
 def dask_cluster(scheduler: str) -> Iterator["DaskCluster"]:
     """The cluster of a scheduler, for `executor=` of `run`.
@@ -224,16 +92,17 @@ def dask_cluster(scheduler: str) -> Iterator["DaskCluster"]:
             'pip install "twohand500k[distributed]" (on every machine of the cluster)'
         ) from error
     _errors_only()
-    where = _scheduler_place(scheduler)
+    address = _address(scheduler)
     try:
-        client = Client(**where, timeout=_CONNECT_S, set_as_default=False, name="twohand")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        client = Client(address, timeout=_CONNECT_S, set_as_default=False, name="twohand")
+    except (OSError, ValueError) as error:
         raise DataError(
-            f"no Dask scheduler answers at {scheduler} ({_line(error)}): start `dask scheduler` "
-            "there, give the address it prints, and see that no firewall is between"
+            f"no Dask scheduler answers at {scheduler} ({first_line(error)}): start "
+            "`dask scheduler` there, give the address it prints, and see that no firewall is "
+            "between"
         ) from error
     try:
-        yield DaskCluster(client, scheduler)
+        yield DaskCluster(client, address)
     finally:
         # A scheduler that is gone cannot be told good-bye.
         with contextlib.suppress(Exception):
@@ -273,9 +142,9 @@ class DaskCluster(Executor):
         Raises ClusterError if the scheduler is gone, no worker is fit, or a unit keeps losing its
         workers.
         """
-        with _session_folder(out) as (session, token):
+        with session_folder(out) as (session, token):
             pickled = pickle.dumps(stage, protocol=pickle.HIGHEST_PROTOCOL)
-            errand = Errand(session, token, Sealed.write(session / _STAGE, pickled), versions())
+            errand = Errand(session, token, Sealed.write(stage_path(session), pickled), versions())
             if len(pickled) > _LARGE_BYTES:
                 say(f"{len(pickled) / 1e6:,.1f} MB are read from {session} by each worker, once")
             del pickled
@@ -509,7 +378,7 @@ class _Work:
         pickled = pickle.dumps(replace(self.job(number), folder=session))
         if len(pickled) < _LARGE_BYTES:
             return pickled
-        return Sealed.write(session / _job_name(number), pickled)
+        return Sealed.write(job_path(session, number), pickled)
 
     def _call(self, address: str, what: str, function: Callable[..., Any], *args: Any) -> "Future":
         self.asked += 1
@@ -583,7 +452,7 @@ class _Work:
         """The marker of a unit whose worker died right after it; else it is to do again."""
         marker = read_marker(self.errand.session, number)
         if marker is not None and marker.output_is_intact(self.errand.session):
-            return _move(self.errand.session, self.out, number, marker)
+            return publish(self.errand.session, self.out, number, marker)
         self._lost(number)
         return None
 
@@ -593,7 +462,7 @@ class _Work:
         while True:
             marker = read_marker(session, number)
             if marker is not None and marker.output_is_intact(session):
-                return _move(session, self.out, number, marker)
+                return publish(session, self.out, number, marker)
             if time.monotonic() > deadline:
                 raise ClusterError(
                     f"worker {address} has finished unit {self.names(number)!r}, but its files are "
@@ -602,73 +471,19 @@ class _Work:
             time.sleep(0.2)
 
 
-def adopt_sessions(out: Path) -> None:
-    """Take over what workers finished for a client that did not live to take it; remove the rest.
-
-    What is taken has no marker in `out` yet, and is no more than there: it is for the caller to
-    check, like every marker it finds.
-    """
-    for session in sorted((out / WORK).glob(f"{_SESSION}*")):
-        for path in sorted((session / WORK).glob("unit-*.json")):
-            number = int(path.stem.removeprefix("unit-"))
-            marker = read_marker(session, number)
-            if marker is None or marker_path(out, number).exists():
-                continue
-            with contextlib.suppress(OSError, DataError):
-                _move(session, out, number, marker)
-        _remove(session)
-
-
-def _move(session: Path, out: Path, number: int, marker: Marker) -> Marker:
-    """Shard first, marker second, as everywhere."""
-    if marker.shard is not None:
-        try:
-            os.replace(session / marker.shard.file, out / marker.shard.file)
-        except OSError as error:
-            # A client that was killed between the two had moved it already.
-            if not marker.output_is_intact(out):
-                raise disk_error(error, out / marker.shard.file) from error
-    marker.write(out, number)
-    for done_with in (marker_path(session, number), session / _job_name(number)):
-        done_with.unlink(missing_ok=True)
-    return marker
-
-
-def _job_name(number: int) -> str:
-    return f"unit-{number:05d}.pickle"
-
-
-@contextlib.contextmanager
-def _session_folder(out: Path) -> Iterator[tuple[Path, str]]:
-    """A new session's folder, under a path that does not depend on where a process stands."""
-    token = uuid.uuid4().hex
-    session = Path(os.path.abspath(out)) / WORK / f"{_SESSION}{token[:12]}"
-    try:
-        (session / WORK).mkdir(parents=True)
-    except OSError as error:
-        raise disk_error(error, session) from error
-    try:
-        write_whole(session / _TOKEN, token.encode())
-        yield session, token
-    finally:
-        adopt_sessions(out)
-
-
-def _remove(session: Path) -> None:
-    """Remove a session's folder; a worker that still writes there may need a second try."""
-    for _ in range(3):
-        shutil.rmtree(session, ignore_errors=True)
-        if not session.exists():
-            return
-
-
-def _scheduler_place(scheduler: str) -> dict[str, str]:
-    """How `distributed.Client` is told a scheduler: by its file or by its address."""
+def _address(scheduler: str) -> str:
+    """A scheduler's address, from its scheduler file if that is what is given."""
     path = Path(scheduler)
     if path.is_file():
-        return {"scheduler_file": str(path)}
+        told = read_json(path)
+        if not isinstance(told, dict) or not isinstance(told.get("address"), str):
+            raise DataError(
+                f"{path} is no scheduler file, it names no address: "
+                "`dask scheduler --scheduler-file FILE` writes one"
+            )
+        return str(told["address"])
     if "://" in scheduler or (scheduler.rpartition(":")[2].isdigit() and "/" not in scheduler):
-        return {"address": scheduler}
+        return scheduler
     raise DataError(
         f"--scheduler {scheduler} is neither an address (tcp://HOST:8786) nor a scheduler file "
         "that is there: `dask scheduler --scheduler-file FILE` writes one"
@@ -685,16 +500,10 @@ def _errors_only() -> None:
 
 def _cannot_run(error: BaseException) -> str:
     return (
-        f"the toolkit does not run there ({_line(error)}): install the same version on every "
+        f"the toolkit does not run there ({first_line(error)}): install the same version on every "
         "machine of the cluster, the scheduler's too"
     )
 
 
 def _as_exception(error: BaseException | None) -> Exception:
     return error if isinstance(error, Exception) else RuntimeError(f"the unit ended with {error!r}")
-
-
-def _line(error: BaseException) -> str:
-    """Type and first line of an error."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

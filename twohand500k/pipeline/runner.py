@@ -30,12 +30,13 @@ from typing import Any, NoReturn
 from twohand500k.cores import available_cores
 from twohand500k.errors import DataError
 from twohand500k.hand.model import HandPair
-from twohand500k.pipeline.cluster import ClusterError, DaskCluster, adopt_sessions
+from twohand500k.pipeline.cluster import ClusterError, DaskCluster
 from twohand500k.pipeline.lock import FolderLock
 from twohand500k.pipeline.markers import Marker, marker_path, read_marker
 from twohand500k.pipeline.plan import Plan, inputs_of
 from twohand500k.pipeline.progress import RunProgress, Shown
 from twohand500k.pipeline.provenance import git_revision, versions
+from twohand500k.pipeline.session import adopt_sessions
 from twohand500k.pipeline.units import Stats, Unit
 from twohand500k.pipeline.worker import (
     Job,
