@@ -1,6 +1,7 @@
 """`twohand audit PATH`: the gates and the judge on anybody's two-hand data, with a page."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +42,16 @@ _SOURCES = ("dataset", "vertices", *(name for name in DECLARATIONS if name != "s
 @click.option("--every", type=click.IntRange(min=1), default=1, show_default=True,
               help="Look at every n-th frame.")  # fmt: skip
 @options.limit
-@click.option("--judge/--no-judge", default=True, show_default=True,
-              help="Measure how far hands overlap, each other and themselves.")  # fmt: skip
+@click.option("--judge/--no-judge", default=True, show_default=True, help="Measure overlap.")
 @click.option("--anew", type=click.IntRange(min=0), default=200, show_default=True,
-              help="Of a judged dataset: pairs whose judgement is made again and compared.")  # fmt: skip
+              help="Of a judged dataset: pairs that are judged again and compared.")  # fmt: skip
 @click.option("--worst", type=click.IntRange(min=1), default=20, show_default=True,
               help="How many samples to list of each finding.")  # fmt: skip
 @click.option("--pictures", type=click.IntRange(min=0), default=4, show_default=True,
               help="How many samples to draw of each finding.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Exit 1 when more is wrong than --tolerate.")
 @click.option("--tolerate", type=click.FloatRange(0.0, 1.0), default=0.0, show_default=True,
-              metavar="SHARE", help="Share of hands, or of pairs, that may have one finding.")  # fmt: skip
+              metavar="SHARE", help="Share of hands or pairs allowed.")  # fmt: skip
 @options.seed
 @options.workers
 @options.executor
@@ -120,7 +120,7 @@ def audit(ctx: click.Context, **given: Any) -> None:
         ctx.exit(1)
 
 
-def _table(data: dict[str, Any]) -> str:
+def _table(data: Mapping[str, Any]) -> str:
     """What was found, for a terminal."""
     lines = [
         f"{data['path']}: {data['understood']}",

@@ -17,13 +17,14 @@ from twohand500k.audit.detect import VERTEX_KEYS
 from twohand500k.conventions import N_VERTICES, SIDES, WRIST
 from twohand500k.errors import DataError
 from twohand500k.hand import HandModel
-from twohand500k.hand.rotations import Array
 from twohand500k.ik.hypotheses import DistanceCheck
 from twohand500k.sources.recordings.arrays import read_arrays
 from twohand500k.sources.recordings.joint_map import choose_map, load_map, side_of
 from twohand500k.sources.recordings.points import read_bytes
 from twohand500k.sources.recordings.units import UNITS, unit_name
 from twohand500k.sources.take import InputFile, Take, Unit
+
+Array = np.ndarray
 
 # Bones that vary by more than this from frame to frame (median over bones of sd / mean) are not
 # one person's: each frame gets its own shape.
@@ -50,7 +51,7 @@ def read_joints(path: Path, model: HandModel, declared: Mapping[str, Any]) -> Ta
     raw = np.full((len(found.frames), 2, len(keep), 3), np.nan)
     for name, hand in named.items():
         if side in (None, name):
-            raw[:, SIDES.index(name)] = hand.points(chosen, found.positions, keep)  # type: ignore[arg-type]
+            raw[:, SIDES.index(name)] = hand.points(chosen, found.positions, keep)
     landmarks = tuple(chosen.entries[e].landmark for e in keep)
     joints = [mark.joint for mark in landmarks]
     sides = np.array([name in named and side in (None, name) for name in SIDES])
@@ -61,7 +62,7 @@ def read_joints(path: Path, model: HandModel, declared: Mapping[str, Any]) -> Ta
     if (declared.get("coordinates") or chosen.coordinates) == "left-handed":
         raw[..., 0] *= -1
         notes.append("left-handed coordinates: x negated")
-    seen = ~np.isnan(raw).all(axis=(2, 3))
+    seen: Array = np.asarray(~np.isnan(raw).all(axis=(2, 3)))
     shape = "subject" if bones_vary(raw, joints) < ONE_SHAPE else "frame"
     if shape == "frame":
         notes.append("bone lengths vary from frame to frame: a shape for every hand")

@@ -20,12 +20,13 @@ from twohand500k.conventions import LEFT, RIGHT, SIDES
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
 from twohand500k.hand.anatomy import Anatomy
-from twohand500k.hand.rotations import Array
 from twohand500k.ik.verdict import Reason
 from twohand500k.physics.judge import Judge
 from twohand500k.shards import Dataset, Samples
 from twohand500k.shards.verify import Finding as Check
 from twohand500k.shards.verify import verify
+
+Array = np.ndarray
 
 Log = Callable[[str], None]
 

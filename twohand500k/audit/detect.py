@@ -28,9 +28,9 @@ _RECORDINGS = (".bvh", ".c3d", ".trc", ".csv")
 _ARRAYS = (".npy", ".npz")
 _POSES = ("pose", "full_pose", "mano_pose", "hand_pose", "global_orient", "rot", "root_orient")
 VERTEX_KEYS: Final = ("vertices", "verts", "v", "mesh", "skin")
-# A file or folder that only this dataset has, below the folder given; with a split's name or not.
+# What only this dataset has, below the folder given.
 _SIGNS: Final = {
-    "interhand26m": ("annotations/*/InterHand2.6M_*_joint_3d.json", "*InterHand2.6M_*_joint_3d.json"),
+    "interhand26m": ("annotations/*/InterHand2.6M_*_joint_3d.json",),
     "rhd": ("training/anno_training.pickle", "evaluation/anno_evaluation.pickle"),
     "freihand": ("*_xyz.json",),
     "stb": ("labels/B*_*.mat",),
@@ -188,5 +188,5 @@ def array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, SyntaxError) as error:
         why = " ".join(str(error).split())[:90]
         raise DataError(
-            f"{path}: not a readable array file ({why}); save plain numbers with numpy.save or savez"
+            f"{path}: not a readable array file ({why}); save plain numbers with numpy.savez"
         ) from None

@@ -11,8 +11,9 @@ import numpy as np
 
 from twohand500k.conventions import MANO_JOINT_NAMES
 from twohand500k.hand.anatomy import ANGLE_NAMES, Anatomy
-from twohand500k.hand.rotations import Array
 from twohand500k.ik.verdict import Thresholds
+
+Array = np.ndarray
 
 OK = "ok"
 # The 45 angles by name, as they lie in (15, 3) flattened.
@@ -106,7 +107,7 @@ class Facts:
             for start, part in zip(starts, parts, strict=False)
             for (row, side), said in part.detail.items()
         }
-        return Facts(**columns, past=sum(part.past for part in parts), detail=detail)
+        return Facts(**columns, past=np.sum([part.past for part in parts], axis=0), detail=detail)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,9 @@ import numpy as np
 
 from twohand500k.audit.facts import ANGLES, BENT, OK, PAST, Facts
 from twohand500k.conventions import SIDES
-from twohand500k.hand.rotations import Array
 from twohand500k.shards.verify import KEPT_DEPTH_M, KEPT_VOLUME_M3
+
+Array = np.ndarray
 
 Level = Literal["wrong", "watch"]
 
@@ -119,7 +120,7 @@ def _by_badness(facts: Facts, name: str, rows: Array, sides: Array) -> Array:
     # Halves, quarters, ...: the first few of any count lie all over the data.
     bits = max(int(np.ceil(np.log2(max(n, 2)))), 1)
     at = np.arange(2**bits)
-    order = sum(((at >> b) & 1) << (bits - 1 - b) for b in range(bits))
+    order = np.sum([((at >> b) & 1) << (bits - 1 - b) for b in range(bits)], axis=0)
     return order[order < n]
 
 
@@ -164,7 +165,7 @@ def summary_of(facts: Facts, findings: Sequence[Finding], worst: int) -> dict[st
 
 
 def _finding_json(facts: Facts, finding: Finding, worst: int) -> dict[str, Any]:
-    per_side = {s: int((finding.sides == k).sum()) for k, s in enumerate(SIDES)}
+    per_side: dict[str, Any] = {s: int((finding.sides == k).sum()) for k, s in enumerate(SIDES)}
     return {
         "meaning": finding.meaning,
         "level": finding.level,
@@ -265,7 +266,7 @@ def verdict_of(facts: Facts, findings: Sequence[Finding]) -> str:
     judged = int(np.isfinite(facts.volume).sum())
     over = next((f for f in findings if f.name == OVERLAP), None)
     if not pairs:
-        return said + " There are no pairs."
+        return said + " There are no pairs to judge."
     if not judged:
         return said + f" Of {pairs:,} pairs none could be judged for overlap."
     if over is None:

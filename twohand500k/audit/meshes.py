@@ -22,7 +22,7 @@ from twohand500k.conventions import JOINT_NAMES, N_JOINTS, OPENPOSE_FROM_MANO21,
 from twohand500k.errors import DataError
 from twohand500k.hand import HandModel, HandPair
 from twohand500k.hand.mesh import closed_faces, volume_cm3
-from twohand500k.hand.rotations import Array, mirror_points
+from twohand500k.hand.rotations import mirror_points
 from twohand500k.ik.hypotheses import nearest_unit
 from twohand500k.ik.verdict import Reason, Thresholds
 from twohand500k.physics.judge import (
@@ -33,6 +33,8 @@ from twohand500k.physics.judge import (
 )
 from twohand500k.sources.recordings.units import UNITS, unit_name
 from twohand500k.sources.take import Landmark, Take, Unit
+
+Array = np.ndarray
 
 Log = Callable[[str], None]
 
@@ -68,10 +70,9 @@ def gate(meshes: Meshes, hands: HandPair, declared_unit: str | None = None) -> S
     unit = _unit(meshes, scale, declared_unit)
     vertices = meshes.vertices * unit.scale_to_m
     scale = scale * unit.scale_to_m
-    N = len(vertices)
     reason, detail = np.where(meshes.there, OK, "").astype("<U24"), {}
     limits = Thresholds()
-    whole = np.isfinite(vertices).all(axis=(2, 3))
+    whole: Array = np.asarray(np.isfinite(vertices).all(axis=(2, 3)))
     if known:
         _require_order(meshes, hands, spread[whole])
     for row, side in np.argwhere(meshes.there).tolist():
@@ -90,7 +91,6 @@ def gate(meshes: Meshes, hands: HandPair, declared_unit: str | None = None) -> S
             said = f"inside out as a {SIDES[side]} hand: a mirror image, or the other side's mesh"
         if why:
             reason[row, side], detail[row, side] = why, said
-    assert len(reason) == N
     return Skins(vertices, faces, known, unit, reason, detail, notes)
 
 
@@ -205,7 +205,7 @@ def joints_of(vertices: Array, model: HandModel) -> Array:
 
 
 def take_of(meshes: Meshes, skins: Skins, hands: HandPair) -> Take | None:
-    """The joints of the hands that passed, as a take for the fit's gates; None if there are none."""
+    """The joints of the hands that passed, as a take for the gates; None if there are none."""
     there = skins.reason == OK
     if not skins.known or not there.any():
         return None

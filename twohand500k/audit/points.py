@@ -39,15 +39,22 @@ from twohand500k.pipeline.progress import Shown
 from twohand500k.shards import Dataset, Reject, Samples
 from twohand500k.sources import Take
 
+Array = np.ndarray
+
 
 @dataclass(frozen=True, eq=False)
 class ReadTake:
-    """A take as an audit reads it. mirrored: its points were taken in the mirror; vote: of which
-    hands, in words. lost: nothing of it can be fitted, for this `reason`."""
+    """A take as an audit reads it.
+
+    mirrored: its points were taken in the mirror; vote: of which hands, in words. apart: why its
+    two hands are read one by one, "" where they are not. lost: nothing of it can be fitted, for
+    this `reason`.
+    """
 
     take: Take
     mirrored: bool = False
     vote: str = ""
+    apart: str = ""
     reason: str = ""
     lost: str = ""
 
@@ -68,6 +75,7 @@ def read_takes_for_audit(
         mirrored = [v is not None and v.decision == "mirrored" for v in votes]
         told = {s: _vote_line(v) for s, v in enumerate(votes) if v is not None}
         apart = wrists_at_origin(take)
+        why = ""
         if not apart and (
             not any(mirrored) or all(m or v is None for m, v in zip(mirrored, votes, strict=True))
         ):
@@ -83,8 +91,38 @@ def read_takes_for_audit(
             if flip:
                 log(f"{part.name}: {vote}; read in the mirror")
                 part = replace(part, points=mirror_points(part.points), mano=None)
-            out.append(_plannable(ReadTake(part, flip, vote), hands, log))
+            out.append(_plannable(ReadTake(part, flip, vote, why), hands, log))
     return out
+
+
+def remarks_on(reads: Sequence[ReadTake]) -> list[str]:
+    """What holds of whole takes, in sentences for the verdict."""
+    out = []
+    units = sorted({r.take.unit.name for r in reads if r.take.unit.how == "inferred"} - {"m"})
+    if units:
+        out.append(f"The numbers are {' and '.join(units)}, not metres, by the size of the hands.")
+    both = [r for r in reads if r.mirrored and r.take.sides.all()]
+    if both:
+        out.append(
+            f"Both hands of {_takes(both)} are mirrored throughout: right and left are swapped, or "
+            "the coordinates are left-handed."
+        )
+    for side, name in enumerate(SIDES):
+        alone = [r for r in reads if r.mirrored and r.take.sides[side] and not r.take.sides.all()]
+        if alone:
+            other = SIDES[1 - side]
+            out.append(f"The {name} hands of {_takes(alone)} are {other} ones, or mirrored.")
+    for why in sorted({r.apart for r in reads} - {""}):
+        out.append(f"Where {why}, the overlap of the two hands is not known.")
+    lost = [r for r in reads if r.lost]
+    if lost:
+        out.append(f"Nothing of {_takes(lost)} could be fitted: {lost[0].lost}.")
+    return out
+
+
+def _takes(reads: Sequence[ReadTake]) -> str:
+    names = sorted(read.take.name for read in reads)
+    return names[0] if len(names) == 1 else f"{len(names):,} takes ({names[0]}, …)"
 
 
 def _votes(take: Take, hands: HandPair) -> tuple[SideVote | None, SideVote | None]:
@@ -253,7 +291,7 @@ def reject_sides(reject: Reject) -> dict[int, tuple[str, str]]:
     out = {}
     for part in reject.detail.split(_AND):
         if found := _HAND.fullmatch(part):
-            out[SIDES.index(found[1])] = (found[2], found[3] or "")  # type: ignore[arg-type]
+            out[SIDES.index(found[1])] = (found[2], found[3] or "")
     return out
 
 

@@ -24,7 +24,12 @@ from twohand500k.audit.findings import (
     wrong_share,
 )
 from twohand500k.audit.meshes import Skins, facts_of_meshes, gate, take_of
-from twohand500k.audit.points import ReadTake, audit_takes, read_takes_for_audit
+from twohand500k.audit.points import (
+    ReadTake,
+    audit_takes,
+    read_takes_for_audit,
+    remarks_on,
+)
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
 from twohand500k.ik.build import BuildOptions
@@ -122,6 +127,7 @@ def audit(
     failing = [check["check"] for check in extra.get("checks", ()) if not check["passed"]]
     differ = (extra.get("rejudged") or {}).get("differ", 0)
     verdict = verdict_of(facts, findings)
+    verdict = " ".join([verdict, *extra.get("remarks", ())])
     if failing:
         verdict = f"The dataset fails its own checks ({', '.join(failing)}). {verdict}"
     if differ:
@@ -217,7 +223,8 @@ def _audit_reads(
         raise DataError(f"{doing.path}: holds no frame")
     audited = audit_takes(
         reads, doing.hands, doing.out / DATASET_FOLDER, declared=record,
-        options=BuildOptions(every=o.every, limit=o.limit), judge=o.judge if judge is None else judge,
+        options=BuildOptions(every=o.every, limit=o.limit),
+        judge=o.judge if judge is None else judge,
         seed=doing.seed, workers=doing.workers, executor=doing.executor, progress=doing.progress,
         log=doing.log,
     )  # fmt: skip
@@ -226,6 +233,7 @@ def _audit_reads(
         "notes": [*notes, *audited.notes],
         "dataset": None if audited.folder is None else DATASET_FOLDER,
         "dataset_kept": 0 if summary is None else summary.n_kept,
+        "remarks": remarks_on(reads),
     }
     evidence = Evidence(
         takes={read.take.name: read.take for read in reads},
@@ -252,4 +260,8 @@ def _vertices(doing: _Doing) -> _Found:
         meshes, skins, doing.hands, fitted, judge=o.judge, workers=doing.workers, log=doing.log
     )
     extra["notes"] = [*notes, *extra["notes"]]
+    extra["remarks"] = []
+    if skins.unit.how == "inferred" and skins.unit.name != "m":
+        unit = f"The numbers are {skins.unit.name}, not metres, by the size of the hands."
+        extra["remarks"] = [unit]
     return facts, extra, Evidence(skins=skins)
