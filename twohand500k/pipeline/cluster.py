@@ -224,6 +224,7 @@ class _Work:
                 continue
             number_done = self._answer(address, future)
             if number_done is not None:
+                self._hand_out()  # the worker need not wait for our disk
                 yield number_done, self._publish(number_done, address)
         if self.failed is not None:
             yield self.failed
@@ -336,7 +337,8 @@ class _Work:
         why = "; ".join(f"worker {a}: {w.left_out}" for a, w in list(self.workers.items())[:4])
         more = f"; and {len(workers) - 4} more" if len(workers) > 4 else ""
         raise ClusterError(
-            f"no worker of the scheduler at {self.address} can do this work: {why}{more}"
+            f"no worker of the scheduler at {self.address} can do this work: {why}{more}; make it "
+            "the same on every machine and start the workers again"
         )
 
     def _say_if_nobody_works(self) -> None:
@@ -364,7 +366,7 @@ class _Work:
     def _hand_out(self) -> None:
         """One unit to each worker that is fit and has none."""
         for address, worker in self.workers.items():
-            if not self.todo or self.client.status != "running":
+            if not self.todo or self.failed is not None or self.client.status != "running":
                 return
             if worker.fit and worker.unit is None:
                 worker.unit = number = self.todo.popleft()
