@@ -375,6 +375,8 @@ class _Maker:
             gallery=self.recipe.report.gallery,
             map_samples=self.recipe.report.map_samples,
             seed=self.recipe.seed,
+            n_jobs=self.workers,
+            command=self.command,
         )
         make_report(folders, self.out / REPORT, self.hands, options, log=self.log)
         samples = sum(len(Dataset(folder)) for folder in folders)
