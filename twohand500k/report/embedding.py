@@ -33,6 +33,7 @@ from typing import Any, Final
 import numpy as np
 from sklearn.manifold import TSNE, trustworthiness
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 from twohand500k.cores import available_cores
 from twohand500k.errors import DataError
@@ -52,6 +53,9 @@ _PLAIN: Final = (500, 1.0)
 _CELLS_PER_UNIT: Final = 2
 _TREES: Final = 50
 _REPORT_EVERY: Final = 50
+# Fewer are quicker with one thread: the others would wait for it more than help, the more so on a
+# machine that does something else besides.
+_THREADS_FROM: Final = 10_000
 _PLACED_BY: Final = 9
 # Quality is measured on so many, drawn by the seed.
 _ASKED: Final = 1_000
@@ -162,7 +166,8 @@ def fit_map(
     Raises DataError for fewer than `FEWEST` features, ValueError for other shapes or NaN.
     """
     features = _checked(features)
-    n, jobs = len(features), _jobs(n_jobs)
+    n = len(features)
+    jobs = _jobs(n_jobs) if n >= _THREADS_FROM else 1
     if n < FEWEST:
         raise DataError(
             f"a map needs {FEWEST} pairs of hands or more, there are {n}: give datasets with pairs"
@@ -178,7 +183,7 @@ def fit_map(
     if n <= SMALL:
         method = "scikit-learn t-SNE (Barnes-Hut)"
         say(f"map of {n:,} pairs: {method}")
-        xy = _small(projected, start, float(min(PERPLEXITY, (n - 1) / 3)), seed, jobs)
+        xy = _small(projected, start, float(min(PERPLEXITY, (n - 1) / 3)), seed)
         step(1, 1)
     else:
         k = 3 * PERPLEXITY if n <= MEDIUM else UNIFORM_NEIGHBOURS
@@ -231,14 +236,11 @@ def _principal(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return mean, directions, projected
 
 
-def _small(
-    projected: np.ndarray, start: np.ndarray, perplexity: float, seed: int, jobs: int
-) -> np.ndarray:
-    """t-SNE (n, 2) by scikit-learn."""
-    tsne = TSNE(
-        perplexity=perplexity, init=start.astype(np.float32), random_state=seed, n_jobs=jobs
-    )
-    found: np.ndarray = tsne.fit_transform(projected).astype(np.float32)
+def _small(projected: np.ndarray, start: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
+    """t-SNE (n, 2) by scikit-learn, in one thread: it takes no n_jobs for the part that counts."""
+    tsne = TSNE(perplexity=perplexity, init=start.astype(np.float32), random_state=seed, n_jobs=1)
+    with threadpool_limits(1):
+        found: np.ndarray = tsne.fit_transform(projected).astype(np.float32)
     return found
 
 
