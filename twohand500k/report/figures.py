@@ -5,6 +5,7 @@ paper's: one column 3.3 in, two 6.9 in. Bytes depend on what is drawn alone, not
 """
 
 import io
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,6 +51,8 @@ def _both(name: str, figure: "Figure") -> dict[str, bytes]:
     """The figure as PNG and PDF. Pictures and point clouds in it are pixels at 220 dpi."""
     from matplotlib import rc_context
 
+    # The subsetting of fonts tells every table it drops.
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
     files = {}
     for kind in ("png", "pdf"):
         buffer = io.BytesIO()
@@ -73,9 +76,10 @@ def _map(points: "MapPoints", names: Sequence[str]) -> "Figure":
     figure = _figure(3.3, 3.5)
     axes = figure.add_subplot()
     order = np.random.default_rng(0).permutation(len(points.xy))[:_MOST_POINTS]
+    x, y = points.xy[order].T
     size = float(np.clip(6000 / max(len(order), 1), 0.3, 5.0))
     colours = np.array(PALETTE)[points.dataset[order] % len(PALETTE)]
-    axes.scatter(*points.xy[order].T, s=size, c=colours, linewidths=0, alpha=0.7, rasterized=True)
+    axes.scatter(x, y, s=size, c=colours, linewidths=0, alpha=0.7, rasterized=True)
     for k, name in enumerate(names):
         n = int((points.dataset == k).sum())
         if n:

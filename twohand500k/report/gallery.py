@@ -15,7 +15,7 @@ from twohand500k.hand.rotations import Array
 from twohand500k.pictures import SKIN, Camera, Surface, draw_pair, pair_cameras, render_meshes
 from twohand500k.report.scenes import Scene
 
-TILE: Final = (340, 300)
+TILE: Final = (300, 264)
 _HERO: Final = (330, 360)
 
 

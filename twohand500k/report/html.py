@@ -1,7 +1,7 @@
 """The page: one HTML file with its style, scripts, pictures and geometry inside.
 
-In: a `PageContent`. Out: the text of `index.html`. Everything that comes from data is escaped by the
-template (autoescape) or put into JSON without a `<`; nothing is fetched from elsewhere.
+In: a `PageContent`. Out: the text of `index.html`. Everything that comes from data is escaped by
+the template (autoescape) or put into JSON without a `<`; nothing is fetched from elsewhere.
 """
 
 import base64

@@ -13,8 +13,10 @@ Every file is written whole. A rerun with the same datasets, options and code sa
 import dataclasses
 import hashlib
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -180,7 +182,7 @@ def make_report(
     for name, content_bytes in written.items():
         write_whole(out / FIGURES / name, content_bytes)
     if save_map is not None:
-        save_map(out / MAP)
+        _save_map(save_map, out / MAP)
     write_whole(out / PAGE, html.encode())
     write_whole(out / NUMBERS, json_bytes(numbers))
     clock.end()
@@ -292,7 +294,7 @@ def _map(
 ) -> tuple[MapPoints | None, Callable[[Path], None] | None]:
     """Every pair's place, and how to save the map; (None, None) where too few pairs stand."""
     # Loads scikit-learn and openTSNE: a second or two that a finished report does not need.
-    from twohand500k.report.embedding import Map, fit_map
+    from twohand500k.report.embedding import FEWEST, Map, fit_map
 
     rng = np.random.default_rng([options.seed, 2])
     places = []
@@ -302,8 +304,8 @@ def _map(
             every = np.sort(rng.choice(every, size=options.map_samples, replace=False))
         places.append(every)
     n = sum(len(p) for p in places)
-    if options.map_from is None and n < 50:
-        numbers["map_reason"] = f"a map needs 50 pairs of hands or more, there are {n}"
+    if options.map_from is None and n < FEWEST:
+        numbers["map_reason"] = f"a map needs {FEWEST} pairs of hands or more, there are {n}"
         return None, None
     if n == 0:
         numbers["map_reason"] = "no dataset holds pairs of hands"
@@ -311,7 +313,7 @@ def _map(
     features = np.concatenate([f.features[p] for f, p in zip(facts, places, strict=True)])
     if options.map_from is not None:
         fitted = Map.load(options.map_from)
-        xy = fitted.place(features)
+        fitted, xy = fitted.with_placed(len(features)), fitted.place(features)
     else:
         jobs = options.n_jobs or available_cores()
         fitted = fit_map(features, seed=options.seed, n_jobs=jobs, log=log)
@@ -327,6 +329,12 @@ def _map(
         ),
         fitted.save,
     )
+
+
+def _save_map(save: Callable[[Path], None], path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        save(Path(folder) / MAP)
+        write_whole(path, (Path(folder) / MAP).read_bytes())
 
 
 def _pictures(
@@ -361,7 +369,11 @@ def _pictures(
         scenes += scenes_of(hands, k, f, rows)
     first = paired[0] if paired else 0
     top = scenes_of(hands, first, facts[first], various_rows(facts[first], _HERO_PAIRS, rng))
-    return [exhibit(hands, scene) for scene in gallery], scenes, hero(hands, top)
+    # Each draws a second or so, most of it outside the interpreter.
+    with ThreadPoolExecutor(min(4, options.n_jobs or available_cores())) as pool:
+        drawn = pool.submit(hero, hands, top)
+        exhibits = list(pool.map(lambda scene: exhibit(hands, scene), gallery))
+        return exhibits, scenes, drawn.result()
 
 
 def _summary(

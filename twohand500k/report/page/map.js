@@ -48,7 +48,7 @@ const PairMap = (() => {
         context.imageSmoothingEnabled = true;
         context.drawImage(shade.picture, left, top, 65536 * s, 65536 * s);
       }
-      const radius = Math.max(0.9, Math.min(3.4, 90 / Math.sqrt(n))) * Math.min(2.2, Math.sqrt(zoom));
+      const radius = Math.max(0.9, Math.min(3.4, 130 / Math.sqrt(n))) * Math.min(2.2, Math.sqrt(zoom));
       const kind = kinds[by], width = canvas.clientWidth, height = canvas.clientHeight;
       context.globalAlpha = n > 20000 ? 0.55 : 0.75;
       // Points lie in random order: no dataset covers another. One colour is set per run of points.

@@ -27,7 +27,7 @@ const Viewer = (() => {
       vec3 key = normalize(vec3(-0.45, 0.75, 0.65)), fill = normalize(vec3(0.8, 0.1, 0.45));
       vec3 base = pow(colour, vec3(2.2));
       float k = clamp(0.5 + 0.5 * dot(n, key), 0.0, 1.0);
-      vec3 light = vec3(1.02, 0.98, 0.93) * k * k * 1.02
+      vec3 light = vec3(1.02, 0.98, 0.93) * k * k * 1.3
         + vec3(0.75, 0.85, 1.0) * max(dot(n, fill), 0.0) * 0.16
         + vec3(0.85, 0.92, 1.0) * (0.5 + 0.5 * n.y) * 0.14;
       float edge = pow(1.0 - max(dot(n, v), 0.0), 3.0);
@@ -114,7 +114,10 @@ const Viewer = (() => {
       const elements = gl.createBuffer();
       gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, elements);
       gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, fine.faces, gl.STATIC_DRAW);
-      return { coarse, fine, elements, buffers: {}, present: false };
+      const given = gl.createBuffer();
+      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, given);
+      gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, coarse, gl.STATIC_DRAW);
+      return { coarse, fine, elements, given, buffers: {}, present: false };
     });
     for (const side of sides) for (const name in at) side.buffers[name] = gl.createBuffer();
 
@@ -152,40 +155,41 @@ const Viewer = (() => {
       const [a, b] = turn, ca = Math.cos(a), sa = Math.sin(a), cb = Math.cos(b), sb = Math.sin(b);
       const half = Math.tan((24 * Math.PI) / 360);
       const aspect = canvas.width / canvas.height;
-      const distance = (scene.reach * 0.97) / Math.sin((12 * Math.PI) / 180) / Math.min(1, aspect) / zoom;
+      const distance = (scene.reach * 0.82) / Math.sin((12 * Math.PI) / 180) / Math.min(1, aspect) / zoom;
       const near = Math.max(distance - 2 * scene.reach, distance * 0.02), far = distance + 2 * scene.reach;
       const view = [ca, sa * sb, -sa * cb, 0, 0, cb, sb, 0, sa, -ca * sb, ca * cb, 0, shift[0] * distance * half, shift[1] * distance * half, -distance, 1];
       const project = [1 / (half * aspect), 0, 0, 0, 0, 1 / half, 0, 0, 0, 0, (near + far) / (near - far), -1, 0, 0, (2 * near * far) / (near - far), 0];
       return [view, project];
     }
 
-    function mesh(side, colour, flat) {
+    function mesh(side, colour, flat, given) {
       const s = sides[side];
       for (const name in at) {
         gl.bindBuffer(gl.ARRAY_BUFFER, s.buffers[name]);
         gl.vertexAttribPointer(at[name], 3, gl.FLOAT, false, 0, 0);
       }
-      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, s.elements);
+      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, given ? s.given : s.elements);
       gl.uniform3fv(uniform.colour, colour);
       gl.uniform1f(uniform.flat_, flat ? 1 : 0);
-      gl.drawElements(gl.TRIANGLES, s.fine.faces.length, gl.UNSIGNED_SHORT, 0);
+      gl.drawElements(gl.TRIANGLES, given ? s.coarse.length : s.fine.faces.length, gl.UNSIGNED_SHORT, 0);
     }
 
-    // Paint where the foremost skin of `a` lies inside `b`.
+    // Paint where the foremost skin of `a` lies inside `b`: the skins as given, for rounding them off
+    // would make touching skins overlap.
     function inside(a, b) {
       gl.clear(gl.DEPTH_BUFFER_BIT | gl.STENCIL_BUFFER_BIT);
       gl.colorMask(false, false, false, false);
       gl.enable(gl.CULL_FACE); gl.cullFace(gl.BACK);
-      mesh(a, SKINS[a], true);
+      mesh(a, SKINS[a], true, true);
       gl.depthMask(false); gl.enable(gl.STENCIL_TEST); gl.stencilFunc(gl.ALWAYS, 0, 255);
       gl.stencilOp(gl.KEEP, gl.KEEP, gl.INCR_WRAP);
-      mesh(b, SKINS[b], true);
+      mesh(b, SKINS[b], true, true);
       gl.cullFace(gl.FRONT); gl.stencilOp(gl.KEEP, gl.KEEP, gl.DECR_WRAP);
-      mesh(b, SKINS[b], true);
+      mesh(b, SKINS[b], true, true);
       gl.cullFace(gl.BACK); gl.colorMask(true, true, true, true);
       gl.stencilFunc(gl.NOTEQUAL, 0, 255); gl.stencilOp(gl.KEEP, gl.KEEP, gl.ZERO);
       gl.depthFunc(gl.LEQUAL); gl.enable(gl.BLEND); gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-      mesh(a, [0.93, 0.1, 0.12], true);
+      mesh(a, [0.93, 0.1, 0.12], true, true);
       gl.disable(gl.BLEND); gl.disable(gl.STENCIL_TEST); gl.disable(gl.CULL_FACE); gl.depthMask(true);
     }
 
