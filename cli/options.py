@@ -111,7 +111,9 @@ judge: Decorator = click.option(
 def _set_log_level(ctx: click.Context, param: click.Parameter, value: int) -> int:
     if value or param.name == "verbose":
         level = {"verbose": logging.INFO - 10 * value, "quiet": logging.ERROR}[str(param.name)]
-        logging.basicConfig(stream=sys.stderr, format="%(message)s", level=level, force=True)
+        # Ours alone: libraries tell of every glyph of a font and every page of a file.
+        logging.basicConfig(stream=sys.stderr, format="%(message)s", force=True)
+        logging.getLogger("twohand500k").setLevel(level)
     return value
 
 
