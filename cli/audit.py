@@ -10,11 +10,11 @@ import click
 from twohand500k.cli import options
 from twohand500k.cores import available_cores
 from twohand500k.hand import load_hands
-from twohand500k.sources import DECLARATIONS, Choice
+from twohand500k.sources import SOURCES, Choice
 
 _TAKES_SHOWN = 12
 # What --source takes; a test holds it to `twohand500k.audit.AUDITED`.
-_SOURCES = ("dataset", "vertices", *(name for name in DECLARATIONS if name != "synthetic"))
+_SOURCES = ("dataset", "vertices", *(name for name in SOURCES if name != "synthetic"))
 
 
 @click.command()
@@ -49,6 +49,8 @@ _SOURCES = ("dataset", "vertices", *(name for name in DECLARATIONS if name != "s
               help="How many samples to list of each finding.")  # fmt: skip
 @click.option("--pictures", type=click.IntRange(min=0), default=4, show_default=True,
               help="How many samples to draw of each finding.")  # fmt: skip
+@click.option("--report", is_flag=True,
+              help="Also the report of the frames that pass: OUT/report.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Exit 1 when more is wrong than --tolerate.")
 @click.option("--tolerate", type=click.FloatRange(0.0, 1.0), default=0.0, show_default=True,
               metavar="SHARE", help="Share of hands or pairs allowed.")  # fmt: skip
@@ -71,6 +73,8 @@ def audit(ctx: click.Context, **given: Any) -> None:
     from twohand500k.audit import AuditOptions
     from twohand500k.audit import audit as run_audit
     from twohand500k.audit.page import write_page
+    from twohand500k.audit.sections import sections_of
+    from twohand500k.report.run import ReportOptions, make_report
 
     if given["source"] is not None and given["source"] not in _SOURCES:
         raise click.UsageError(f"--source {given['source']}: one of {', '.join(_SOURCES)}")
@@ -110,7 +114,22 @@ def audit(ctx: click.Context, **given: Any) -> None:
             progress=not quiet,
             log=log,
         )
-    page = write_page(report, given["out"], hands, given["pictures"])
+    sections = sections_of(report, hands, given["pictures"])
+    page = write_page(report, sections, given["out"])
+    if given["report"]:
+        good = report.evidence.dataset
+        if good is None:
+            log("--report: there is no good frame to report on")
+        else:
+            title = f"What passed of {report.data['path']}"
+            make_report(
+                [good],
+                given["out"] / "report",
+                hands,
+                ReportOptions(title=title, seed=given["seed"], n_jobs=given["workers"]),
+                sections=sections,
+                log=log,
+            )
     if given["as_json"]:
         click.echo(json.dumps(report.data, indent=1, allow_nan=False))
     else:

@@ -123,11 +123,13 @@ def bones_vary(points: Array, joints: list[int]) -> float:
     a, b = np.array(pairs).T
     with np.errstate(all="ignore"):
         length = np.linalg.norm(points[:, :, a] - points[:, :, b], axis=-1)
-        length = np.where(np.isfinite(length), length, np.nan)
+        length = np.where(np.isfinite(length), length, np.nan).reshape(len(points), -1)
+        length = length[:, np.isfinite(length).any(axis=0)]
+        if not length.shape[1]:
+            return 0.0
         # Robust: a few broken frames do not make a recording many people's.
         low, middle, high = np.nanpercentile(length, [16, 50, 84], axis=0)
-        vary = 0.5 * (high - low) / middle
-    return float(np.nanmedian(vary)) if np.isfinite(vary).any() else 0.0
+        return float(np.nanmedian(0.5 * (high - low) / middle))
 
 
 def wrists_at_origin(take: Take) -> bool:

@@ -90,9 +90,10 @@ def findings_of(facts: Facts) -> list[Finding]:
         inside = facts.self_volume > SELF_VOLUME_M3
         past = facts.ok & (facts.excess > PAST)
     unjudged = facts.ok.all(axis=1) & (np.isnan(facts.volume) | np.isnan(facts.depth))
+    n_judged = int(np.isfinite(facts.volume).sum())
     rows = np.flatnonzero(over)
     rows = rows[np.argsort(-np.nan_to_num(facts.volume[rows]), kind="stable")]
-    out.append(_other(OVERLAP, "pairs", n_pairs, rows, np.full(len(rows), -1)))
+    out.append(_other(OVERLAP, "pairs", n_judged, rows, np.full(len(rows), -1)))
     for name, mask, value in (
         (SELF_OVERLAP, inside, facts.self_volume),
         (PAST_LIMIT, past, facts.excess),
@@ -275,7 +276,7 @@ def verdict_of(facts: Facts, findings: Sequence[Finding]) -> str:
     deepest = 1e3 * float(np.nanmax(facts.depth))
     return said + (
         f" {over.count:,} of {judged:,} pairs judged ({_percent(over.count, judged)}) overlap, "
-        f"by {volume:.2g} cm³ in the middle case, {deepest:.1f} mm deep at most."
+        f"by {volume:.2g} cm³ in the median, {deepest:.1f} mm deep at most."
     )
 
 

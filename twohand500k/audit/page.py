@@ -2,11 +2,12 @@
 
 In: an `AuditReport`. Out: OUT/audit.html. The report of `twohand report` describes what is good in
 a dataset; this one describes what is wrong with data that may hold nothing good at all, so it is a
-page of its own.
+page of its own. The same sections can stand in a report as well.
 """
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from twohand500k.audit.run import AuditReport
-from twohand500k.audit.sections import sections_of
-from twohand500k.hand import HandPair
+from twohand500k.report.run import Section
 from twohand500k.shards.files import write_whole
 
 PAGE: Final = "audit.html"
@@ -82,22 +82,22 @@ docs/verdicts.md.</p>
 """
 
 
-def write_page(report: AuditReport, out: Path, hands: HandPair, pictures: int = 4) -> Path:
-    """Write OUT/audit.html, whole or not at all. pictures: samples drawn of each finding, 0 none.
+def write_page(report: AuditReport, sections: Sequence[Section], out: Path) -> Path:
+    """Write OUT/audit.html, whole or not at all. sections: as `sections_of` makes them.
 
     Raises DataError when the disk refuses.
     """
-    sections = [
+    shown = [
         {
             "title": section.title,
             "lead": section.lead,
             "tables": section.tables,
             "pictures": [(caption, _uri(image)) for caption, image in section.pictures],
         }
-        for section in sections_of(report, hands, pictures)
+        for section in sections
     ]
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    text = environment.from_string(_TEMPLATE).render(data=_shown(report), sections=sections)
+    text = environment.from_string(_TEMPLATE).render(data=_shown(report), sections=shown)
     write_whole(out / PAGE, text.encode())
     return out / PAGE
 

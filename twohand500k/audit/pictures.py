@@ -38,6 +38,8 @@ SIZE = (300, 280)
 _REACH = 0.2
 _COLUMNS = 4
 _CAPTION = 44
+# Findings of which the hand is drawn by itself, from its side.
+_ALONE = ("bent_backwards", "past_limit", "self_overlap")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,25 +106,29 @@ class Album:
         if finding.name == OVERLAP:
             return self._overlap(scene)
         side = int(finding.sides[k])
-        alone = side if finding.name in ("bent_backwards", "past_limit", "self_overlap") else -1
-        return _draw(scene, alone)
+        return _draw(scene, side if finding.name in _ALONE else -1)
 
     def _overlap(self, scene: Scene) -> np.ndarray:
         right, left = scene.skins
         known = scene.faces[0] is self.hands.right.faces
         if right is None or left is None or not known:
             return _draw(scene, -1)
-        _, close = pair_cameras(self.hands, [(right, left)], SIZE[0] / SIZE[1])
-        return draw_pair(self.hands, (right, left), close, SIZE)
+        whole, _ = pair_cameras(self.hands, [(right, left)], SIZE[0] / SIZE[1])
+        return draw_pair(self.hands, (right, left), whole, SIZE)
 
 
 def sheet_of(album: Album, finding: Finding, count: int) -> np.ndarray | None:
     """Up to `count` of the worst of a finding side by side; None where none can be drawn."""
     tiles: list[np.ndarray] = []
     labels: list[str] = []
+    drawn: set[int] = set()
     for k in range(min(finding.count, 3 * count)):
         if len(tiles) == count:
             break
+        row = int(finding.rows[k])
+        if row in drawn and finding.name not in _ALONE:
+            continue  # both hands of a frame: one picture shows them
+        drawn.add(row)
         picture = album.picture(finding, k)
         if picture is not None:
             line = worst_line(album.facts, finding, k)

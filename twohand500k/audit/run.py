@@ -33,6 +33,7 @@ from twohand500k.audit.points import (
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
 from twohand500k.ik.build import BuildOptions
+from twohand500k.ik.keep import keeps
 from twohand500k.pipeline.progress import Shown
 from twohand500k.shards.files import write_whole
 from twohand500k.sources.datasets import Choice
@@ -44,6 +45,9 @@ Log = Callable[[str], None]
 AUDIT: Final = "audit.json"
 DATASET_FOLDER: Final = "dataset"
 FORMAT: Final = 1
+_THICKNESS: Final = (
+    "joints say how long a hand is and not how thick: overlap is that of the skins fitted to them"
+)
 
 
 @dataclass(frozen=True)
@@ -211,7 +215,10 @@ def _takes(doing: _Doing, takes: list[Take], record: Mapping[str, Any]) -> _Foun
     reads = read_takes_for_audit(
         takes, doing.hands, BuildOptions(every=o.every, limit=o.limit), doing.log
     )
-    return _audit_reads(doing, reads, record, [f"{t.name}: {n}" for t in takes for n in t.notes])
+    notes = [f"{t.name}: {n}" for t in takes for n in t.notes]
+    if not all(keeps(read.take, doing.hands) for read in reads):
+        notes.append(_THICKNESS)
+    return _audit_reads(doing, reads, record, notes)
 
 
 def _audit_reads(
