@@ -1,6 +1,6 @@
 """The whole chain on a Dask cluster whose workers are killed all the time; every byte compared.
 
-    python benchmarks/cluster.py [--pairs 2000] [--every 20] [--workers 2] [--out FOLDER]
+    python benchmarks/cluster.py [--pairs 1600] [--every 20] [--workers 2] [--out FOLDER]
 
 build (synthetic hands) → splice → physics-fix, first serially (one process), then with
 `--executor dask` on a cluster of this machine: `dask scheduler`, and `dask worker`s of one thread
@@ -95,7 +95,7 @@ class KilledCluster:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=2000)
+    parser.add_argument("--pairs", type=int, default=1600)
     parser.add_argument("--unit", type=int, default=50, help="pairs in a work unit")
     parser.add_argument("--every", type=float, default=20, help="seconds between kills")
     parser.add_argument("--workers", type=int, default=2)
