@@ -11,7 +11,7 @@ open hand. Half of it stands as the good one's second half; from the other half 
     overlapping  the same pairs, the left hand pushed into the middle of the right
 
 each judged and measured as the toolkit does. Goes out: a table of the numbers that should catch
-each, and with them FOLDER/map.png, the map of all four.
+each; FOLDER/map.png, the map of all five; FOLDER/qualities.png, limits and volume of each.
 """
 
 import argparse
@@ -62,7 +62,30 @@ def main() -> None:
     (arguments.out / "numbers.json").write_bytes(json_bytes(numbers))
     source = np.repeat(np.arange(len(facts)), [len(f.features) for f in facts])
     draw(fitted.xy, source, [f.name for f in facts], arguments.out / "map.png")
+    draw_qualities(numbers, arguments.out / "qualities.png")
     print_table(numbers)
+
+
+def draw_qualities(numbers: dict[str, Any], path: Path) -> None:
+    """What the map cannot show: how far past the joint limits, how deep in each other."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(12, 4))
+    for axes, key in zip(panels, ("limit_violation_deg", "penetration_volume_cm3"), strict=True):
+        for entry in numbers["datasets"]:
+            quality = entry["quality"][key]
+            histogram = quality["histogram"]
+            beyond = 1 - (histogram["below"] + np.cumsum([0, *histogram["counts"]])) / quality["n"]
+            axes.step(histogram["edges"], beyond, where="post", label=entry["name"])
+        axes.set(
+            xscale="log", xlabel=f"{quality['label']}, {quality['unit']}", ylabel="share above"
+        )
+    panels[0].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
 
 
 def write_sets(data: Path, out: Path, hands: HandPair, count: int, seed: int) -> dict[str, Path]:
@@ -149,6 +172,9 @@ def print_table(numbers: dict[str, Any]) -> None:
     rows: list[tuple[str, list[Any]]] = []
     for key in ("frechet", "precision", "recall", "density", "coverage"):
         rows.append((f"{key}, against good", [between.get(name, {}).get(key) for name in names]))
+    for key in ("frechet", "precision", "recall", "coverage"):
+        values = [between.get(name, {}).get("hands", {}).get(key) for name in names]
+        rows.append((f"{key} of single hands", values))
     rows.append(("nearest in good, mm", [
         between[name]["nearest_mm"]["median"] if name in between else None for name in names
     ]))  # fmt: skip
@@ -169,6 +195,8 @@ def print_table(numbers: dict[str, Any]) -> None:
         print(f"{label:32}" + "".join(f"{value:>13}" for value in told))
     floor = numbers["between"][0]["floor"]
     print("floor (halves of good):", {k: v for k, v in floor.items() if k != "nearest_mm"})
+    floor = numbers["between"][0]["hands"]["floor"]
+    print("floor, single hands:   ", {k: v for k, v in floor.items() if k != "nearest_mm"})
 
 
 if __name__ == "__main__":

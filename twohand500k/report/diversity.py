@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.linalg import eigh
 
-from twohand500k.report.feature import distance_mm
+from twohand500k.report.feature import distance_mm, hand_features
 
 NEIGHBOURS: Final = 5
 MOST_USED: Final = 5_000
@@ -65,7 +65,7 @@ class Likeness:
 
 
 def likeness(features: np.ndarray, reference: np.ndarray, k: int = NEIGHBOURS) -> Likeness:
-    """Likeness of features (n, 126) to a reference (n, 126).
+    """Likeness of features (n, 126) of pairs, or (n, 63) of hands, to a reference of as many.
 
     Raises ValueError unless both have the same number of pairs, at least `FEWEST` and more than k.
     """
@@ -94,12 +94,12 @@ def likeness(features: np.ndarray, reference: np.ndarray, k: int = NEIGHBOURS) -
         recall=float(recalled.mean()),
         density=float(covering.mean() / k),
         coverage=float(covered.mean()),
-        nearest_mm=_quantiles(distance_mm(nearest)),
+        nearest_mm=_quantiles(distance_mm(nearest, features.shape[1] // 3)),
     )
 
 
 def frechet_mm(a: np.ndarray, b: np.ndarray) -> tuple[float, int]:
-    """Frechet distance of two sets (n, 126), (m, 126), mm a joint, and the directions used.
+    """Frechet distance of two sets (n, d), (m, d), mm a joint, and the directions used.
 
     A covariance needs several pairs a direction: with few pairs only the strongest principal
     directions of both sets together are compared, one for every ten pairs of the smaller.
@@ -116,7 +116,7 @@ def frechet_mm(a: np.ndarray, b: np.ndarray) -> tuple[float, int]:
     root = _symmetric_root(Cx)
     cross = np.sqrt(np.maximum(eigh(root @ Cy @ root, eigvals_only=True), 0.0)).sum()
     squared = gap @ gap + np.trace(Cx) + np.trace(Cy) - 2.0 * cross
-    return float(distance_mm(np.sqrt(max(float(squared), 0.0)))), used
+    return float(distance_mm(np.sqrt(max(float(squared), 0.0)), a.shape[1] // 3)), used
 
 
 def kth_nearest(features: np.ndarray, k: int) -> np.ndarray:
@@ -160,18 +160,36 @@ def compare(
     """A set against a reference, with the floor: the numbers of two halves of the reference.
 
     Both sides have n pairs, drawn at random; n is at most half the reference, so that it can be
-    held against itself at the same size. Nulls and the reason where n is too small.
+    held against itself at the same size. "hands" holds the same numbers of single hands, one of
+    each pair, in the frame of their palm: there the fingers count. Nulls and the reason where n is
+    too small.
     """
     n = min(len(features), len(reference) // 2, MOST_USED)
     if n < FEWEST:
         nothing: dict[str, Any] = dict.fromkeys(
-            ("frechet", "precision", "recall", "density", "coverage", "nearest_mm", "floor")
+            (
+                "frechet",
+                "precision",
+                "recall",
+                "density",
+                "coverage",
+                "nearest_mm",
+                "floor",
+                "hands",
+            )
         )
         return nothing | {"n": n, "k": NEIGHBOURS, "reason": _too_few(n)}
     a = features[drawn(len(features), n, rng)]
     b = reference[drawn(len(reference), 2 * n, rng)]
-    found = likeness(a, b[:n]).to_json()
-    return found | {"floor": likeness(b[n:], b[:n]).to_json(), "n": n, "k": NEIGHBOURS}
+    found = likeness(a, b[:n]).to_json() | {"floor": likeness(b[n:], b[:n]).to_json()}
+    x, y = _one_hand_each(a, rng), _one_hand_each(b, rng)
+    hands = likeness(x, y[:n]).to_json() | {"floor": likeness(y[n:], y[:n]).to_json()}
+    return found | {"hands": hands, "n": n, "k": NEIGHBOURS}
+
+
+def _one_hand_each(features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The right or the left hand (n, 63) of each pair, at random."""
+    return hand_features(features)[np.arange(len(features)), rng.integers(2, size=len(features))]
 
 
 def drawn(of: int, most: int, rng: np.random.Generator) -> np.ndarray:

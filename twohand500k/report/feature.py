@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from twohand500k.conventions import JOINT_NAMES, LEFT, N_JOINTS, RIGHT
-from twohand500k.hand.rotations import Array, matrix_from_axis_angle
+from twohand500k.hand.rotations import Array, matrix_from_axis_angle, mirror_points
 
 NAME: Final = "joints in the right wrist"
 DIMENSIONS: Final = 2 * N_JOINTS * 3
@@ -35,6 +35,7 @@ DEFINITION: Final = (
 )
 
 _MIDDLE_KNUCKLE: Final = JOINT_NAMES.index("middle1")
+_INDEX_KNUCKLE: Final = JOINT_NAMES.index("index1")
 
 
 def pair_features(joints: ArrayLike, right_orientation: ArrayLike) -> Array:
@@ -61,6 +62,26 @@ def pair_features(joints: ArrayLike, right_orientation: ArrayLike) -> Array:
     return (in_wrist * (STANDARD_M / size)[:, None, None, None]).reshape(n, -1).astype(np.float32)
 
 
-def distance_mm(distance: ArrayLike) -> Array:
-    """Euclidean distances of features as root mean square distance of their 42 joints, in mm."""
-    return np.asarray(distance, dtype=np.float64) * 1e3 / np.sqrt(2 * N_JOINTS)
+def hand_features(features: ArrayLike) -> Array:
+    """Every hand of pairs' features (N, 126) alone: (N, 2, 63) float32, right, left.
+
+    A hand's 21 joints in the frame of its own palm (origin in the wrist, x along the middle
+    metacarpal, z out of the palm's plane, which wrist, index and middle knuckle span; no pose moves
+    them against each other), left hands mirrored into right ones. What is left is the fingers: in
+    the pair's feature the place of the other hand outweighs them by far.
+    """
+    joints = np.array(features, dtype=np.float64).reshape(-1, 2, N_JOINTS, 3)
+    joints[:, LEFT] = mirror_points(joints[:, LEFT])
+    joints -= joints[:, :, :1]
+    along, aside = joints[:, :, _MIDDLE_KNUCKLE], joints[:, :, _INDEX_KNUCKLE]
+    x = along / np.linalg.norm(along, axis=-1, keepdims=True)
+    z = np.cross(x, aside)
+    z /= np.linalg.norm(z, axis=-1, keepdims=True)
+    R = np.stack([x, np.cross(z, x), z], axis=-2)
+    in_palm = np.einsum("nsij,nskj->nski", R, joints)
+    return in_palm.reshape(len(joints), 2, 3 * N_JOINTS).astype(np.float32)
+
+
+def distance_mm(distance: ArrayLike, joints: int = 2 * N_JOINTS) -> Array:
+    """Euclidean distances of features as root mean square distance of their joints, in mm."""
+    return np.asarray(distance, dtype=np.float64) * 1e3 / np.sqrt(joints)

@@ -53,6 +53,10 @@ DEFINITIONS: Final = {
     "coverage": "share of the reference's balls that hold a pair of the set",
     "nearest_mm": "distance from a pair of the set to the nearest of the reference",
     "floor": "the same numbers between two halves of the reference, as many pairs each",
+    "hands": (
+        "the same numbers of single hands, one of each pair, in the frame of their own palm, left "
+        "ones mirrored: what the fingers do, whatever the place of the other hand"
+    ),
     "halves": "the same numbers between two halves of the dataset itself",
     "pair_distance_mm": "mean distance of two pairs drawn at random",
     "nearest_within_mm": "distance from a pair to the nearest other of the pairs used",
