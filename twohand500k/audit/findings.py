@@ -6,6 +6,7 @@ toolkit draws them: the reasons are those of the build (docs/verdicts.md), a pai
 repair would refuse it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -22,6 +23,8 @@ Level = Literal["wrong", "watch"]
 
 # A hand holds so much of itself before it counts, m3: what drawn natural postures keep to.
 SELF_VOLUME_M3: Final = 1e-6
+# How a detail says the excess over a limit.
+_DEGREES = re.compile(r"(\d+) deg past")
 
 # What each finding means, in the order in which it is told.
 HAND_FINDINGS: Final[Mapping[str, str]] = {
@@ -33,7 +36,7 @@ HAND_FINDINGS: Final[Mapping[str, str]] = {
     "tip_to_base": "fingers listed from tip to base",
     "joint_order": "joints in another order",
     "mirrored": "a hand of the other side: left given as right, or mirrored coordinates",
-    "bent_backwards": f"a joint {np.degrees(BENT):.0f} to 45 degrees or more past its limit",
+    "bent_backwards": f"a joint {np.degrees(BENT):.0f} degrees or more (with noise 45) past a limit",
     "residual_too_large": "no hand explains the points",
     "annotation_disagrees": "its MANO parameters do not give its own joints",
 }
@@ -115,13 +118,15 @@ def _other(
 
 def _by_badness(facts: Facts, name: str, rows: Array, sides: Array) -> Array:
     """Worst first where there is a measure of it; else spread evenly over the data."""
-    if name == "bent_backwards" and np.isfinite(facts.excess[rows, sides]).all():
-        return np.argsort(-facts.excess[rows, sides], kind="stable")
+    if name == "bent_backwards":
+        said = [facts.detail.get((int(r), int(s)), "") for r, s in zip(rows, sides, strict=True)]
+        degrees = [int(at[1]) if (at := _DEGREES.search(text)) else 0 for text in said]
+        return np.argsort(-np.array(degrees, dtype=int), kind="stable")
     n = len(rows)
     # Halves, quarters, ...: the first few of any count lie all over the data.
     bits = max(int(np.ceil(np.log2(max(n, 2)))), 1)
-    at = np.arange(2**bits)
-    order = np.sum([((at >> b) & 1) << (bits - 1 - b) for b in range(bits)], axis=0)
+    place = np.arange(2**bits)
+    order = np.sum([((place >> b) & 1) << (bits - 1 - b) for b in range(bits)], axis=0)
     return order[order < n]
 
 

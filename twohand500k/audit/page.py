@@ -45,8 +45,11 @@ table { border-collapse: collapse; font-size: .9rem; min-width: 40% }
 th { text-align: left; font-weight: 600; color: var(--quiet); border-bottom: 1px solid var(--line);
   padding: .25rem .9rem .25rem 0; vertical-align: bottom }
 td { padding: .22rem .9rem .22rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
-  font-variant-numeric: tabular-nums; overflow-wrap: break-word; max-width: 34rem }
-figure { margin: .4rem 0 1rem } img { max-width: 100%; height: auto; display: block }
+  font-variant-numeric: tabular-nums; white-space: nowrap }
+td.long { white-space: normal; min-width: 15rem; max-width: 34rem; overflow-wrap: anywhere }
+.row { display: flex; flex-wrap: wrap; gap: .7rem; margin: .6rem 0 }
+figure { margin: 0; flex: 1 1 10rem; max-width: 300px }
+img { width: 100%; height: auto; display: block }
 figcaption { color: var(--quiet); font-size: .88rem }
 nav a { color: var(--ink); margin-right: .9rem; white-space: nowrap }
 ul { padding-left: 1.2rem; font-size: .9rem; color: var(--quiet) }
@@ -55,17 +58,19 @@ ul { padding-left: 1.2rem; font-size: .9rem; color: var(--quiet) }
 <p class="quiet">{{ data.understood }} · hand model {{ data.hand_model }} ·
 twohand500k {{ data.made.version }}</p>
 <p class="verdict{{ ' bad' if data.failed }}">{{ data.verdict }}</p>
-<nav>{% for s in sections %}<a href="#s{{ loop.index }}">{{ s.title }}</a>{% endfor %}</nav>
+<nav>{% for s in sections %}<a href="#s{{ loop.index }}">{{ s.title }}</a> {% endfor %}</nav>
 {% for s in sections %}
 <h2 id="s{{ loop.index }}">{{ s.title }}</h2>
 {% if s.lead %}<p>{{ s.lead }}</p>{% endif %}
-{% for caption, uri in s.pictures %}
+{% if s.pictures %}<div class="row">{% for caption, uri in s.pictures %}
 <figure><img src="{{ uri }}" alt="{{ caption }}"><figcaption>{{ caption }}</figcaption></figure>
-{% endfor %}
+{% endfor %}</div>{% endif %}
 {% for header, rows in s.tables %}
 <div class="wide"><table><thead><tr>{% for cell in header %}<th>{{ cell }}</th>{% endfor %}</tr>
 </thead><tbody>
-{% for row in rows %}<tr>{% for cell in row %}<td>{{ '–' if cell is none else cell }}</td>
+{% for row in rows %}<tr>{% for cell in row -%}
+<td{{ ' class=long' if cell is string and cell|length > 34 }}>
+{{- '–' if cell is none else cell }}</td>
 {%- endfor %}</tr>
 {% endfor %}</tbody></table></div>
 {% endfor %}

@@ -1,6 +1,6 @@
 """The worst samples drawn: the points as they were given, the skins where there are any.
 
-In: what an audit found and the evidence it kept. Out: for each finding a contact sheet. Red bones
+In: what an audit found and the evidence it kept. Out: pictures of each finding's worst. Red bones
 and light skin are the right hand, blue and dark the left one; what is inside both hands is red.
 """
 
@@ -23,7 +23,6 @@ from twohand500k.pictures import (
     Camera,
     Skeleton,
     Surface,
-    contact_sheet,
     draw_pair,
     pair_cameras,
     render_meshes,
@@ -36,10 +35,12 @@ Array = np.ndarray
 SIZE = (300, 280)
 # Drawn at this reach, m, where the numbers are of another size.
 _REACH = 0.2
-_COLUMNS = 4
-_CAPTION = 44
-# Findings of which the hand is drawn by itself, from its side.
+# Frames of a take no farther apart than this are one moment.
+_NEAR = 10
+_LOOKED_AT = 400
+# Findings of which the hand is drawn by itself, and those seen from its side.
 _ALONE = ("bent_backwards", "past_limit", "self_overlap")
+_FROM_THE_SIDE = ("bent_backwards", "past_limit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,8 @@ class Album:
         if finding.name == OVERLAP:
             return self._overlap(scene)
         side = int(finding.sides[k])
-        return _draw(scene, side if finding.name in _ALONE else -1)
+        alone = side if finding.name in _ALONE else -1
+        return _draw(scene, alone, sideways=finding.name in _FROM_THE_SIDE)
 
     def _overlap(self, scene: Scene) -> np.ndarray:
         right, left = scene.skins
@@ -117,34 +119,40 @@ class Album:
         return draw_pair(self.hands, (right, left), whole, SIZE)
 
 
-def sheet_of(album: Album, finding: Finding, count: int) -> np.ndarray | None:
-    """Up to `count` of the worst of a finding side by side; None where none can be drawn."""
-    tiles: list[np.ndarray] = []
-    labels: list[str] = []
-    drawn: set[int] = set()
-    for k in range(min(finding.count, 3 * count)):
-        if len(tiles) == count:
+def pictures_of(album: Album, finding: Finding, count: int) -> list[tuple[str, np.ndarray]]:
+    """Up to `count` of the worst of a finding, each with its caption.
+
+    Frames next to one already drawn look the same and are passed over, while others are left.
+    """
+    chosen: list[int] = []
+    near: list[int] = []
+    for k in range(min(finding.count, _LOOKED_AT)):
+        if len(chosen) == count:
             break
-        row = int(finding.rows[k])
-        if row in drawn and finding.name not in _ALONE:
-            continue  # both hands of a frame: one picture shows them
-        drawn.add(row)
+        (near if any(_alike(album.facts, finding, k, c) for c in chosen) else chosen).append(k)
+    drawn: list[tuple[str, np.ndarray]] = []
+    for k in [*chosen, *near]:
+        if len(drawn) == count:
+            break
         picture = album.picture(finding, k)
         if picture is not None:
-            line = worst_line(album.facts, finding, k)
-            tiles.append(picture)
-            labels.append(_caption(line))
-    return contact_sheet(tiles, labels, columns=min(_COLUMNS, len(tiles))) if tiles else None
+            drawn.append((_caption(worst_line(album.facts, finding, k)), picture))
+    return drawn
+
+
+def _alike(facts: Facts, finding: Finding, k: int, other: int) -> bool:
+    """Whether two of a finding would make about the same picture."""
+    a, b = int(finding.rows[k]), int(finding.rows[other])
+    if a == b:
+        return finding.name not in _ALONE
+    near = abs(int(facts.frame[a]) - int(facts.frame[b])) <= _NEAR
+    return bool(near and facts.frame[a] >= 0 and facts.take[a] == facts.take[b])
 
 
 def _caption(line: Mapping[str, object]) -> str:
     side = f", {line['side']}" if line["side"] else ""
     where = f"{line['take']} {line['frame']}{side}" if line["frame"] != -1 else f"{line['id']}"
-    said = str(line["detail"])
-    return "\n".join(
-        text if len(text) <= _CAPTION else text[: _CAPTION - 1] + "…"
-        for text in ((where if len(where) <= _CAPTION else "…" + where[-_CAPTION + 1 :]), said)
-    )
+    return f"{where}: {line['detail']}" if line["detail"] else where
 
 
 def _mesh_scene(skins: Skins, row: int) -> Scene | None:
@@ -163,8 +171,8 @@ def _mesh_scene(skins: Skins, row: int) -> Scene | None:
                  np.zeros((0, 2), dtype=np.int64))  # fmt: skip
 
 
-def _draw(scene: Scene, alone: int) -> np.ndarray:
-    """A frame from where it spreads widest, fingers up; `alone`: that hand only, from its side."""
+def _draw(scene: Scene, alone: int, sideways: bool = False) -> np.ndarray:
+    """A frame from where it spreads widest, fingers up, or sideways; `alone`: that hand only."""
     sides = [s for s in (0, 1) if alone in (-1, s)]
     clouds = [
         np.concatenate([scene.points[s][np.isfinite(scene.points[s]).all(axis=1)],
@@ -189,7 +197,7 @@ def _draw(scene: Scene, alone: int) -> np.ndarray:
             skeletons.append(Skeleton(points, scene.edges, BONES[side], 0.0018))
             shown.append(points[np.isfinite(points).all(axis=1)])
     cloud = np.concatenate(shown)
-    camera = _camera(cloud, sideways=alone >= 0)
+    camera = _camera(cloud, sideways)
     return render_meshes(surfaces, camera, SIZE, skeletons=skeletons, background=BACKDROP)
 
 

@@ -7,7 +7,7 @@ alike.
 from typing import Any
 
 from twohand500k.audit.findings import Finding, worst_line
-from twohand500k.audit.pictures import album_of, sheet_of
+from twohand500k.audit.pictures import album_of, pictures_of
 from twohand500k.audit.run import AuditReport
 from twohand500k.hand import HandPair
 from twohand500k.report.run import Section
@@ -15,6 +15,9 @@ from twohand500k.report.run import Section
 _TAKES = 40
 _ANGLES = 15
 _WORST = 10
+# Findings that have a measure, and what is said of the order of those that have and have not.
+_MEASURED = ("overlap", "self_overlap", "past_limit", "bent_backwards")
+_ORDER = ("A few, from all over the data.", "The worst first.")
 
 
 def sections_of(report: AuditReport, hands: HandPair, pictures: int) -> list[Section]:
@@ -24,8 +27,8 @@ def sections_of(report: AuditReport, hands: HandPair, pictures: int) -> list[Sec
         sections.append(_checks(checks))
     album = album_of(report, hands)
     for finding in report.findings:
-        sheet = sheet_of(album, finding, pictures) if pictures else None
-        sections.append(_finding(report, finding, sheet))
+        drawn = pictures_of(album, finding, pictures) if pictures else []
+        sections.append(_finding(report, finding, drawn))
     sections.append(_measured(report))
     if len(report.data["takes"]) > 1:
         sections.append(_takes(report))
@@ -59,26 +62,20 @@ def _checks(checks: list[dict[str, Any]]) -> Section:
     return Section("The dataset against itself", lead, [(("", "check", ""), rows)])
 
 
-def _finding(report: AuditReport, finding: Finding, sheet: Any) -> Section:
+def _finding(report: AuditReport, finding: Finding, drawn: list[Any]) -> Section:
     lines = [worst_line(report.facts, finding, k) for k in range(min(_WORST, finding.count))]
     rows = [(line["take"], line["frame"] if line["frame"] >= 0 else None, line["side"],
              line["detail"], line["id"]) for line in lines]  # fmt: skip
     lead = (
         f"{finding.count:,} of {finding.among:,} {finding.of} ({_share(finding.share)}): "
-        f"{finding.meaning}."
+        f"{finding.meaning}. {_ORDER[finding.name in _MEASURED]}"
     )
     return Section(
         _words(finding.name).capitalize(),
         lead,
         [(("take", "frame", "side", "what", "id"), rows)],
-        [] if sheet is None else [(f"{_words(finding.name)}: {_how(finding)}", sheet)],
+        drawn,
     )
-
-
-def _how(finding: Finding) -> str:
-    if finding.name in ("overlap", "self_overlap", "past_limit", "bent_backwards"):
-        return "the worst first"
-    return "spread over the data"
 
 
 def _measured(report: AuditReport) -> Section:
