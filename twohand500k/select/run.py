@@ -238,10 +238,10 @@ def _without_duplicates(
         return list(meeting)
     row = int(np.flatnonzero(repeated)[0])
     a, b = (datasets[of[k]].path for k in (first[back][row], row))
-    n = int(repeated.sum())
+    n, sample_id = int(repeated.sum()), str(np.concatenate(ids)[row])
     if options.on_duplicate == "refuse":
         raise DataError(
-            f"{n:,} samples are in more than one dataset, as {str(np.concatenate(ids)[row])!r} is in "
+            f"{n:,} samples are in more than one dataset, as {sample_id!r} is in "
             f"{a} and {b}: a dataset and its repair cannot be merged; leave one out, or keep the "
             "first of each with --on-duplicate first"
         )

@@ -308,15 +308,17 @@ def names_help() -> Iterator[str]:
 
 def _either(values: Array) -> Array:
     """(N,) from (N,) or, for a field of two values, (N, 2): true of either."""
-    both: Array = values if values.ndim == 1 else values.any(axis=1)
-    return both
+    if values.ndim == 1:
+        return values
+    either: Array = np.any(values, axis=1)
+    return either
 
 
 def _same_text(a: Array | str, b: Array | str) -> Array:
     """(N,): whether two texts, or either of two, are the same."""
     one, other = (x[:, None] if isinstance(x, np.ndarray) and x.ndim == 1 else x for x in (a, b))
-    same: Array = np.any(np.asarray(one == other), axis=1)
-    return same
+    equal: Array = np.asarray(one == other)
+    return _either(equal)
 
 
 def _is_known(values: Array) -> Array:
