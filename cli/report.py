@@ -41,6 +41,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
               help="Draw so many samples, before and after.")  # fmt: skip
 @click.option("--shown", type=click.IntRange(1, 400), default=120, show_default=True,
               help="So many samples can be turned in 3D.")  # fmt: skip
+@click.option("--no-figures", is_flag=True, help="Leave out the figures as PNG and PDF.")
 @options.hand_model
 @options.seed
 @options.workers
@@ -74,6 +75,7 @@ def report(folders: tuple[Path, ...], **given: Any) -> None:
             shown=given["shown"],
             map_samples=given["map_samples"],
             map_from=given["map_from"],
+            figures=not given["no_figures"],
             seed=given["seed"],
             n_jobs=given["workers"],
             command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),

@@ -236,6 +236,14 @@ def _bytes(n: int) -> str:
     return f"{n:.3g} GB"
 
 
+def _revision(revision: str | None) -> str:
+    """A commit, short, with what git_revision() says of changes."""
+    if not revision:
+        return "not known"
+    commit, _, changes = revision.partition("+")
+    return commit[:12] + (" with changes" if changes else "")
+
+
 def _dig(entry: dict[str, Any], path: Sequence[str]) -> Any:
     """entry[path[0]][path[1]]...; None where something on the way is None or missing."""
     found: Any = entry
@@ -259,6 +267,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "bytes": _bytes, "dig": _dig}
+    environment.filters |= {
+        "number": _number, "bytes": _bytes, "dig": _dig, "revision": _revision,
+    }  # fmt: skip
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     return environment

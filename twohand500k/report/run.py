@@ -64,7 +64,8 @@ class ReportOptions:
     their folders. reference: the dataset (one of the folders) the others are compared with; None is
     the first. gallery: how many samples are drawn; shown: how many can be turned in 3D, over all
     datasets. map_samples: so many pairs of each dataset on the map at most, None is all. map_from:
-    a `map.npz` to place the datasets on instead of fitting a new one. command: for the record.
+    a `map.npz` to place the datasets on instead of fitting a new one. figures: write the figures
+    as PNG and PDF too. command: for the record.
     """
 
     title: str = ""
@@ -74,6 +75,7 @@ class ReportOptions:
     shown: int = 120
     map_samples: int | None = None
     map_from: Path | None = None
+    figures: bool = True
     seed: int = 0
     n_jobs: int | None = None
     command: str | None = None
@@ -158,7 +160,7 @@ def make_report(
     clock.begin("pictures")
     exhibits, scenes, top = _pictures(hands, facts, options)
     clock.begin("figures")
-    written = write_figures(numbers, points, exhibits, names)
+    written = write_figures(numbers, points, exhibits, names) if options.figures else {}
     clock.begin("page")
     content = PageContent(
         title=options.title or " · ".join(names),

@@ -107,7 +107,8 @@ def pack(scenes: Sequence[Scene], points: Sequence[Any]) -> tuple[list[dict[str,
         span = float((np.nanmax(stacked, axis=(0, 1, 2)) - low).max())
         levels = np.round(np.nan_to_num((stacked - low) / span) * _LEVELS).astype("<u2")
         present = [bool(np.isfinite(scene.skins[s]).all()) for s in (RIGHT, LEFT)]
-        middle = np.nanmean(scene.skins, axis=(0, 1)) - low
+        box = stacked[np.isfinite(stacked).all(axis=-1)] - low
+        middle = (box.min(axis=0) + box.max(axis=0)) / 2
         lines.append(
             {
                 "dataset": scene.dataset,
@@ -116,8 +117,8 @@ def pack(scenes: Sequence[Scene], points: Sequence[Any]) -> tuple[list[dict[str,
                 "present": present,
                 "unit": span / _LEVELS,
                 "middle": [round(float(x), 5) for x in middle],
-                "reach": round(float(np.nanmax(np.linalg.norm(
-                    stacked - low - middle, axis=-1))), 5),
+                "half": [round(float(x), 5) for x in np.ptp(box, axis=0) / 2],
+                "reach": round(float(np.linalg.norm(box - middle, axis=-1).max()), 5),
                 "point": point,
             } | scene.facts
         )  # fmt: skip

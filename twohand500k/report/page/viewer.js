@@ -155,7 +155,8 @@ const Viewer = (() => {
       const [a, b] = turn, ca = Math.cos(a), sa = Math.sin(a), cb = Math.cos(b), sb = Math.sin(b);
       const half = Math.tan((24 * Math.PI) / 360);
       const aspect = canvas.width / canvas.height;
-      const distance = (scene.reach * 0.82) / Math.sin((12 * Math.PI) / 180) / Math.min(1, aspect) / zoom;
+      const [x, y, z] = scene.half;
+      const distance = (1.08 * Math.max(x / aspect, y) / half + 0.6 * z) / zoom;
       const near = Math.max(distance - 2 * scene.reach, distance * 0.02), far = distance + 2 * scene.reach;
       const view = [ca, sa * sb, -sa * cb, 0, 0, cb, sb, 0, sa, -ca * sb, ca * cb, 0, shift[0] * distance * half, shift[1] * distance * half, -distance, 1];
       const project = [1 / (half * aspect), 0, 0, 0, 0, 1 / half, 0, 0, 0, 0, (near + far) / (near - far), -1, 0, 0, (2 * near * far) / (near - far), 0];
