@@ -369,12 +369,13 @@ def test_threads_of_a_worker_do_one_unit_at_a_time(
 # The command line
 
 
-@pytest.mark.parametrize("command", ["build", "splice", "physics-fix", "make"])
+@pytest.mark.parametrize("command", ["build", "splice", "physics-fix", "select", "make"])
 def test_dask_without_a_scheduler_is_misuse_with_the_remedy(command: str) -> None:
     given = {
         "build": ["--source", "synthetic", "--count", "1", "--out", "x"],
         "splice": ["--count", "1", "--out", "x"],
         "physics-fix": ["--input", "x", "--out", "y"],
+        "select": ["x", "--out", "y"],
         "make": ["demo"],
     }[command]
     said = CliRunner().invoke(twohand, [command, *given, "--executor", "dask"])

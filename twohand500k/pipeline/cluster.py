@@ -279,8 +279,10 @@ class _Work:
                 return there
         elif self.client.status != "connecting":
             raise self._scheduler_gone()
-        if time.monotonic() - self.reached > _CONNECT_S:
+        silent = time.monotonic() - self.reached
+        if silent > _CONNECT_S:
             raise self._scheduler_gone()
+        self.say(f"the scheduler at {self.address} has been out of reach for {silent:.0f} s")
         return None
 
     def _look_at(self, address: str) -> None:
