@@ -1,7 +1,9 @@
 """Recipes: read and checked, shares counted out, a whole one made, killed and gone on with."""
 
+import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,7 @@ contacts = "uniform"
 effort = "fast"
 shard_size = 8
 [report]
-gallery = 2
+gallery = 1
 """
 
 
@@ -127,10 +129,12 @@ def test_shares_fill_the_dataset(samples: int, shares: list[float], data: st.Dat
     recipe = load_recipe("demo")
     part = recipe.parts[0]
     parts = tuple(
-        _replaced(part, name=n, share=s, take="take" if t else "", splice=() if t else ("hands",))
+        dataclasses.replace(
+            part, name=n, share=s, take="take" if t else "", splice=() if t else ("hands",)
+        )
         for n, s, t in zip(names, shares, takes, strict=True)
     )
-    recipe = _replaced(recipe, samples=samples, parts=parts)
+    recipe = dataclasses.replace(recipe, samples=samples, parts=parts)
     recorded = {n: h for n, h, t in zip(names, have, takes, strict=True) if t}
     counts = shares_of(recipe, recorded)
     assert all(counts[n] <= recorded[n] for n in recorded) and min(counts.values()) >= 0
@@ -141,12 +145,6 @@ def test_shares_fill_the_dataset(samples: int, shares: list[float], data: st.Dat
             assert counts[n] >= np.floor(w) or t
     else:
         assert sum(counts.values()) <= samples
-
-
-def _replaced(record, **fields):  # type: ignore[no-untyped-def]
-    import dataclasses
-
-    return dataclasses.replace(record, **fields)
 
 
 def test_spare_pairs_and_seeds_of_parts() -> None:
@@ -200,6 +198,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Made, Path]:
     return recipe, make(recipe, folder / "out", load_hands("open"), progress=False), folder
 
 
+@pytest.fixture
+def plain_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the page, which takes long to draw and is tested elsewhere."""
+
+    def write(folders, out, hands, options, *, log) -> None:  # type: ignore[no-untyped-def]
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "index.html").write_text(options.title)
+        (out / "numbers.json").write_text(json.dumps([len(Dataset(f)) for f in folders]))
+
+    monkeypatch.setattr(make_module, "make_report", write)
+
+
 def _bytes_of(folder: Path) -> dict[str, str]:
     files = [*folder.glob("*.h5"), folder / "index.json", folder / "rejects.jsonl"]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
@@ -243,6 +253,7 @@ def test_a_changed_option_is_refused_by_name(made: tuple[Recipe, Made, Path]) ->
         assert key.split(".")[-1] in str(error.value) and str(value) in str(error.value)
 
 
+@pytest.mark.usefixtures("plain_report")
 def test_a_new_title_is_no_other_dataset(made: tuple[Recipe, Made, Path]) -> None:
     _, _, folder = made
     other = load_recipe(str(folder / "small.toml"), changes={"title": "A new name"})
@@ -253,7 +264,11 @@ def test_a_new_title_is_no_other_dataset(made: tuple[Recipe, Made, Path]) -> Non
 
 @pytest.mark.parametrize("fails", ["plan_splice", "physics_fix", "select_samples", "make_report"])
 def test_stopped_at_any_step_it_goes_on_to_the_same_bytes(
-    made: tuple[Recipe, Made, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+    made: tuple[Recipe, Made, Path],
+    tmp_path: Path,
+    plain_report: None,
+    monkeypatch: pytest.MonkeyPatch,
+    fails: str,
 ) -> None:
     recipe, _, folder = made
 
@@ -269,15 +284,15 @@ def test_stopped_at_any_step_it_goes_on_to_the_same_bytes(
     assert _bytes_of(out / "dataset") == _bytes_of(folder / "out" / "dataset")
 
 
+@pytest.mark.usefixtures("plain_report")
 def test_a_damaged_step_is_made_again(made: tuple[Recipe, Made, Path], tmp_path: Path) -> None:
-    import shutil
-
     recipe, _, folder = made
     out = tmp_path / "out"
     shutil.copytree(folder / "out", out)
     shutil.rmtree(out / "repaired" / "uniform")
     again = make(recipe, out, load_hands("open"), progress=False)
-    assert [str(r.step) for r in again.steps if not r.reused] == ["physics-fix uniform"]
+    made_again = {str(r.step) for r in again.steps if not r.reused}
+    assert "physics-fix uniform" in made_again <= {"physics-fix uniform", "report all"}
     assert _bytes_of(out / "dataset") == _bytes_of(folder / "out" / "dataset")
 
 
