@@ -1,6 +1,7 @@
 """The audit: every planted fault is found and named, and nothing else is."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from twohand500k.audit.points import reject_sides
 from twohand500k.cli.audit import _SOURCES
 from twohand500k.cli.main import twohand
 from twohand500k.errors import DataError
+from twohand500k.hand import HandPair
 from twohand500k.shards import Dataset
 from twohand500k.shards.verify import verify
 
@@ -149,6 +151,15 @@ def test_a_whole_take_of_the_other_side_is_a_finding_not_an_end(
     np.testing.assert_allclose(report.facts.distance, good.facts.distance, atol=1e-5)
 
 
+def test_a_take_of_which_more_than_half_is_mirrored(joints: np.ndarray, tmp_path: Path) -> None:
+    planted = joints[:, 0].copy()
+    most = np.arange(N) % 3 > 0
+    planted[most] = mirrored(planted[most])
+    path = save(tmp_path, "set_right", joints=planted)
+    report = run(path, tmp_path / "out")
+    assert found(report, "mirrored") == {(frame, 0) for frame in np.flatnonzero(most).tolist()}
+
+
 def test_one_side_of_a_take_mirrored(joints: np.ndarray, tmp_path: Path) -> None:
     planted = joints.copy()
     wrist = planted[:, 1, :1]
@@ -254,6 +265,27 @@ def test_mano_parameters_without_their_model_are_refused_with_the_reason(tmp_pat
     assert not wrong(report) and report.data["hands_ok"] == 8
 
 
+def test_kept_parameters_are_held_to_the_limits_and_judged(tmp_path: Path) -> None:
+    """With the model that the parameters were made for nothing is fitted."""
+    mano = HandPair(replace(HANDS.right, name="mano"), replace(HANDS.left, name="mano"))
+    pairs, near = bent(draw(N), SOME), draw(N, together=True)
+    transl = pairs.transl.copy()
+    transl[3] = near.transl[3]
+    pairs = replace(pairs, transl=transl)
+    arrays = {
+        f"{side}_{name}": getattr(pairs, name)[:, k].reshape(N, -1)
+        for k, side in enumerate(("right", "left"))
+        for name in ("pose", "betas", "transl")
+    }
+    (tmp_path / "convention.toml").write_text(
+        'relative_to = "flat"\ntranslation = "transl"\nunit = "m"\nframe = "world"\n'
+        'left_shapedirs = "mirrored"\n'
+    )
+    report = audit(save(tmp_path, **arrays), tmp_path / "out", mano, progress=False)
+    assert found(report, "bent_backwards") == {(frame, 0) for frame in SOME.tolist()}
+    assert {frame for frame, _ in found(report, "overlap")} == {3}
+
+
 # --- our own datasets ----------------------------------------------------------------------------
 
 
@@ -309,10 +341,6 @@ def test_a_dataset_of_bent_hands_is_found(tmp_path: Path) -> None:
 
 
 def test_another_hand_model_is_refused(dataset: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from twohand500k.hand import HandPair
-
     right = replace(HANDS.right, v_template=1.01 * HANDS.right.v_template)
     with pytest.raises(DataError, match="--hand-model"):
         audit(dataset, tmp_path / "out", HandPair(right, right.mirrored()), progress=False)

@@ -23,6 +23,8 @@ Level = Literal["wrong", "watch"]
 
 # A hand holds so much of itself before it counts, m3: what drawn natural postures keep to.
 SELF_VOLUME_M3: Final = 1e-6
+# A residual (median, m) from which overlap of fitted hands is said to be unsure.
+_NOISE_M = 0.5e-3
 # How a detail says the excess over a limit.
 _DEGREES = re.compile(r"(\d+) deg past")
 
@@ -36,7 +38,7 @@ HAND_FINDINGS: Final[Mapping[str, str]] = {
     "tip_to_base": "fingers listed from tip to base",
     "joint_order": "joints in another order",
     "mirrored": "a hand of the other side: left given as right, or mirrored coordinates",
-    "bent_backwards": f"a joint {np.degrees(BENT):.0f} degrees or more (with noise 45) past a limit",
+    "bent_backwards": f"a joint {np.degrees(BENT):.0f} degrees or more past a limit",
     "residual_too_large": "no hand explains the points",
     "annotation_disagrees": "its MANO parameters do not give its own joints",
 }
@@ -253,8 +255,8 @@ def wrong_share(findings: Sequence[Finding]) -> float:
     return max((f.share for f in findings if f.level == "wrong"), default=0.0)
 
 
-def verdict_of(facts: Facts, findings: Sequence[Finding]) -> str:
-    """One sentence or two."""
+def verdict_of(facts: Facts, findings: Sequence[Finding], fitted: bool = False) -> str:
+    """One sentence or two. fitted: the skins judged are fits, no surer than their residual."""
     hands, pairs = int(facts.there.sum()), int(facts.pairs.sum())
     bad = hands - int(facts.ok.sum())
     refused = [f for f in findings if f.name not in OTHER_FINDINGS]
@@ -279,10 +281,19 @@ def verdict_of(facts: Facts, findings: Sequence[Finding]) -> str:
         return said + f" None of {judged:,} pairs judged overlaps."
     volume = 1e6 * float(np.median(facts.volume[over.rows]))
     deepest = 1e3 * float(np.nanmax(facts.depth))
-    return said + (
+    said += (
         f" {over.count:,} of {judged:,} pairs judged ({_percent(over.count, judged)}) overlap, "
         f"by {volume:.2g} cm³ in the median, {deepest:.1f} mm deep at most."
     )
+    residual = facts.residual[np.isfinite(facts.residual)]
+    noise = float(np.median(residual)) if fitted and len(residual) else 0.0
+    if noise > _NOISE_M:
+        sure = int((facts.depth[over.rows] > 3 * noise).sum())
+        said += (
+            f" The points lie {1e3 * noise:.1f} mm from the fitted hands, so a shallow overlap may "
+            f"be noise: {sure:,} of them are deeper than three times that."
+        )
+    return said
 
 
 def _sides(finding: Finding) -> str:

@@ -31,7 +31,7 @@ from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
 from twohand500k.hand.rotations import mirror_points
 from twohand500k.ik.build import BuildOptions, Log, plan_takes
-from twohand500k.ik.stage import BuildStage, Fitting, Keeping, TakeChunk
+from twohand500k.ik.stage import BuildStage, Fitting, Keeping, PlannedTake, TakeChunk
 from twohand500k.ik.verdict import Reason, SideVote, vote_on_side
 from twohand500k.physics.judging import Judging
 from twohand500k.pipeline import RunSummary, UnitResult, run
@@ -41,6 +41,9 @@ from twohand500k.sources import Take
 
 Array = np.ndarray
 
+# So many takes are told of one by one as they are planned.
+_TOLD = 24
+
 
 @dataclass(frozen=True, eq=False)
 class ReadTake:
@@ -48,7 +51,7 @@ class ReadTake:
 
     mirrored: its points were taken in the mirror; vote: of which hands, in words. apart: why its
     two hands are read one by one, "" where they are not. lost: nothing of it can be fitted, for
-    this `reason`.
+    this `reason`. plan: of what can.
     """
 
     take: Take
@@ -57,6 +60,7 @@ class ReadTake:
     apart: str = ""
     reason: str = ""
     lost: str = ""
+    plan: PlannedTake | None = None
 
 
 def read_takes_for_audit(
@@ -91,8 +95,13 @@ def read_takes_for_audit(
             if flip:
                 log(f"{part.name}: {vote}; read in the mirror")
                 part = replace(part, points=mirror_points(part.points), mano=None)
-            out.append(_plannable(ReadTake(part, flip, vote, why), hands, log))
+            tell = log if len(out) < _TOLD else _nothing
+            out.append(_planned(ReadTake(part, flip, vote, why), hands, tell))
     return out
+
+
+def _nothing(line: str) -> None:
+    """Told of no more takes."""
 
 
 def remarks_on(reads: Sequence[ReadTake]) -> list[str]:
@@ -151,19 +160,17 @@ def _one_side(take: Take, side: int) -> Take:
     )
 
 
-def _plannable(read: ReadTake, hands: HandPair, log: Log) -> ReadTake:
-    """The same, marked lost where a plan of it is refused."""
+def _planned(read: ReadTake, hands: HandPair, log: Log) -> ReadTake:
+    """The same with its plan, or marked lost where a plan is refused."""
     take = read.take
-    if take.mano is not None and take.seen.sum(axis=2).max(initial=0) <= 1:
-        return read  # kept parameters, or the refusal that names the hand model
     try:
-        # A few frames, read as all of them would be: the votes and conventions are refused here.
-        some = np.unique(np.linspace(0, take.n_frames - 1, min(take.n_frames, 40)).astype(int))
-        plan_takes([take.rows(some)], hands, BuildOptions())
+        (plan,) = plan_takes([take], hands, BuildOptions(), log)
     except DataError as error:
+        if take.mano is not None and take.seen.sum(axis=2).max(initial=0) <= 1:
+            raise  # parameters without their hand model: nothing of the input can be asked
         log(f"{take.name}: {error}")
         return replace(read, lost=str(error), reason=_reason_of(str(error)))
-    return read
+    return replace(read, plan=plan)
 
 
 def _reason_of(said: str) -> str:
@@ -321,7 +328,6 @@ def audit_takes(
     workers: int = 1,
     executor: Executor | None = None,
     progress: Shown = True,
-    log: Log = lambda line: None,
 ) -> AuditedTakes:
     """Every hand of the takes through the gates; the good frames go to `out`, a finished dataset.
 
@@ -342,12 +348,9 @@ def audit_takes(
         return AuditedTakes(Facts.concat(facts), None, None, notes)
     options = options or BuildOptions()
     stage: Any = AuditStage(hands, frozenset(read.take.name for read in good if read.mirrored))
-    plan = plan_takes(
-        [r.take for r in good], hands, BuildOptions(shard_size=options.shard_size), log
-    )
     summary = run(
         Judging(stage, hands) if judge else stage,
-        [unit for planned in plan for unit in planned.units],
+        [unit for read in good if read.plan is not None for unit in read.plan.units],
         out,
         name="audit",
         options=asdict(options) | dict(declared) | {"judge": judge},

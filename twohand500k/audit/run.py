@@ -130,7 +130,7 @@ def audit(
     findings = tuple(findings_of(facts))
     failing = [check["check"] for check in extra.get("checks", ()) if not check["passed"]]
     differ = (extra.get("rejudged") or {}).get("differ", 0)
-    verdict = verdict_of(facts, findings)
+    verdict = verdict_of(facts, findings, fitted=known.kind in ("joints", "source"))
     verdict = " ".join([verdict, *extra.get("remarks", ())])
     if failing:
         verdict = f"The dataset fails its own checks ({', '.join(failing)}). {verdict}"
@@ -233,7 +233,6 @@ def _audit_reads(
         options=BuildOptions(every=o.every, limit=o.limit),
         judge=o.judge if judge is None else judge,
         seed=doing.seed, workers=doing.workers, executor=doing.executor, progress=doing.progress,
-        log=doing.log,
     )  # fmt: skip
     summary = audited.summary
     extra: dict[str, Any] = {
@@ -258,10 +257,9 @@ def _vertices(doing: _Doing) -> _Found:
     notes = [*skins.notes, f"numbers taken as {skins.unit.name} ({skins.unit.how})"]
     fitted, extra = None, {"notes": [], "dataset": None, "dataset_kept": 0}  # type: Facts | None, dict[str, Any]
     take = take_of(meshes, skins, doing.hands)
-    reads: list[ReadTake] = []
     if take is not None:
         record = {"source": "vertices", **doing.declared}
-        reads = [ReadTake(take)]
+        reads = read_takes_for_audit([take], doing.hands, BuildOptions(), doing.log)
         fitted, extra, _ = _audit_reads(doing, reads, record, [], judge=False)
     facts = facts_of_meshes(
         meshes, skins, doing.hands, fitted, judge=o.judge, workers=doing.workers, log=doing.log
