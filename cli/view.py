@@ -1,5 +1,6 @@
 """`twohand view DIR…`: walk through datasets in 3D in the browser."""
 
+import contextlib
 import threading
 import webbrowser
 from pathlib import Path
@@ -49,13 +50,14 @@ def view(
     walk = Walk.begin(Catalog.open(folders, hands), Query(where=where))
     if sample:
         walk = walk.jump(sample)
-    with server.serving(walk, Studio(hands), host, port, seed):
+    # Ctrl-C is how one leaves: nothing was interrupted.
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        server.serving(walk, Studio(hands), host, port, seed),
+    ):
         address = f"http://{host}:{port}"
         click.echo(f"{len(walk.found):,} samples at {address} (Ctrl-C ends it)")
         if open_browser:
             webbrowser.open(address)
-        # Ctrl-C is how one leaves: nothing was interrupted.
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            click.echo("ended")
+        threading.Event().wait()
+    click.echo("ended")

@@ -37,6 +37,10 @@ UNIT = 0.1
 # A joint this far over its limit is marked; less is what float32 and a solver leave.
 MARKED_DEG = 1.0
 _HULL_POINTS = 48
+# Less overlap than this, 0.01 cm3, is not worth a hole in the skin.
+_SEEN_M3 = 1e-8
+# Skin nearer than this to an overlap is drawn as glass: about a finger's thickness, metres.
+_WINDOW = 0.016
 # Every face is drawn as so many pieces a side.
 _LEVEL = 2
 
@@ -232,7 +236,7 @@ class Studio:
         if not all(np.isfinite(skin).all() for skin in state.skins):
             return None
         shared = overlap_of(self.hands, state.skins)
-        if shared is None:
+        if shared is None or shared.volume() < _SEEN_M3:
             return None
         mesh = shared.to_mesh()
         points = np.asarray(mesh.vert_properties, dtype=np.float64)[:, :3]
@@ -273,6 +277,24 @@ class Studio:
 
     def _hulls_of(self, side: int, betas: tuple[float, ...]) -> Sequence[Array]:
         return self._links[side].hulls(np.array(betas), _HULL_POINTS)
+
+
+def window(skin: Mesh, overlap: Mesh | None) -> tuple[Mesh, Mesh | None]:
+    """A skin as what stays solid, and what lies about the overlap and would hide it."""
+    if overlap is None:
+        return skin, None
+    middle = skin.vertices[skin.faces].mean(axis=1)
+    near = KDTree(overlap.vertices).query(middle, distance_upper_bound=_WINDOW / UNIT)[0]
+    about = np.isfinite(near)
+    if not about.any():
+        return skin, None
+    return _part(skin, ~about), _part(skin, about)
+
+
+def _part(mesh: Mesh, chosen: np.ndarray) -> Mesh:
+    """The chosen faces (m,) of a mesh and their vertices."""
+    used, faces = np.unique(mesh.faces[chosen], return_inverse=True)
+    return Mesh(mesh.vertices[used], faces.reshape(-1, 3))
 
 
 def joint_label(joint: int) -> str:

@@ -46,7 +46,8 @@ def serving(walk: Walk, studio: Studio, host: str, port: int, seed: int = 0) -> 
     finally:
         for session in list(sessions.values()):
             session.close()
-        server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):
+            server.stop()
 
 
 def check(host: str, port: int) -> Any:

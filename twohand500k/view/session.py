@@ -19,7 +19,7 @@ from twohand500k.errors import DataError
 from twohand500k.hand.contact_regions import REGIONS
 from twohand500k.view import panel
 from twohand500k.view.catalog import ANY, NUMBERS, Walk
-from twohand500k.view.figure import UNIT, Figure, Mesh, State, Studio, View, joint_label
+from twohand500k.view.figure import UNIT, Figure, Mesh, State, Studio, View, joint_label, window
 
 _SKIN: Final = ((230, 178, 152), (164, 116, 94))
 _GHOST: Final = (128, 140, 158)
@@ -34,8 +34,8 @@ _MENU = 400
 class Shown:
     """What is drawn of a sample. share: 0 before the repair, 1 after it, or between.
 
-    opacity of the skins; through them the overlap is seen, so that with `overlap` on they are
-    drawn no more opaque than `_GLASS` where there is any.
+    opacity of the skins, which become glass about an overlap, and all over where bones or bodies
+    inside them are asked for: what is inside is to be seen.
     """
 
     share: float = 1.0
@@ -49,7 +49,8 @@ class Shown:
     opacity: float = 1.0
 
 
-_GLASS: Final = 0.55
+_GLASS: Final = 0.3
+_SEE_THROUGH: Final = 0.45
 
 
 class Session:
@@ -169,14 +170,18 @@ class Session:
             return
         state = figure.at(shown.share)
         overlap = self._studio.overlap(state) if shown.overlap and all(figure.present) else None
-        opacity = min(shown.opacity, _GLASS) if overlap is not None else shown.opacity
+        opacity = min(shown.opacity, _SEE_THROUGH if shown.bones or shown.names else 1.0)
         with self._atomic():
             for side in (RIGHT, LEFT):
                 here = figure.present[side]
                 skin = self._studio.skin(state, side) if here and shown.skin else None
-                self._mesh(f"skin/{side}", skin, _SKIN[side], opacity)
+                solid, glass = (None, None) if skin is None else window(skin, overlap)
+                self._mesh(f"skin/{side}", solid, _SKIN[side], opacity)
+                self._mesh(f"glass/{side}", glass, _SKIN[side], min(opacity, _GLASS))
                 bodies = self._studio.bodies(state, side) if here and shown.bodies else None
-                self._mesh(f"bodies/{side}", bodies, _BODIES[side], 0.45, flat=True)
+                # On the skin as a net, by themselves as solid bodies.
+                style = "net" if shown.skin else "flat"
+                self._mesh(f"bodies/{side}", bodies, _BODIES[side], None, style)
                 ghost = None
                 if here and shown.ghost and figure.before is not None:
                     other = figure.before if shown.share >= 0.5 else figure.after
@@ -192,7 +197,7 @@ class Session:
         mesh: Mesh | None,
         colour: tuple[int, int, int],
         opacity: float | None,
-        flat: bool = False,
+        style: str = "smooth",
     ) -> None:
         """Draw a mesh under a name, or nothing under it."""
         if mesh is None:
@@ -205,6 +210,7 @@ class Session:
             and node.vertices.shape == mesh.vertices.shape
             and np.array_equal(node.faces, mesh.faces)
             and node.opacity == solid
+            and node.wireframe == (style == "net")
         ):
             node.vertices = mesh.vertices.astype(np.float32)
             return
@@ -214,8 +220,9 @@ class Session:
             mesh.faces,
             color=colour,
             opacity=solid,
-            flat_shading=flat,
-            cast_shadow=solid is None,
+            wireframe=style == "net",
+            flat_shading=style == "flat",
+            cast_shadow=solid is None and style != "net",
             receive_shadow=0.25,
         )
 
@@ -229,10 +236,10 @@ class Session:
         ends = np.stack([joints[1:], joints[list(JOINT_PARENTS[1:])]], axis=1)
         scene = self._target.scene
         self._nodes[lines] = scene.add_line_segments(
-            f"/{lines}", ends, _BONES[side], thickness=0.035
+            f"/{lines}", ends, _BONES[side], thickness=0.025
         )
         self._nodes[balls] = scene.add_point_cloud(
-            f"/{balls}", joints, _BONES[side], point_size=0.05, point_shape="circle"
+            f"/{balls}", joints, _BONES[side], point_size=0.03, point_shape="circle"
         )
 
     def _labels(self, state: State) -> None:
@@ -347,7 +354,10 @@ class _Widgets:
 def _widgets(session: Session) -> _Widgets:
     """Build all widgets. Events that no client caused are our own echoes and are passed over."""
     gui = session._target.gui
-    gui.configure_theme(show_logo=False, show_share_button=False, control_width="large")
+    gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
+    # Beside the picture: a floating panel hides a hand. Older visers float it all the same.
+    if hasattr(gui, "main_panel"):
+        gui.main_panel.dock_right()
     gui.set_panel_label("twohand view")
     catalog = session.walk.catalog
 
