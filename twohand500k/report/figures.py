@@ -131,15 +131,17 @@ def _distributions(numbers: dict[str, Any], names: Sequence[str]) -> "Figure | N
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid.flat[len(keys) :]:
         axes.set_axis_off()
-    handles, labels = grid.flat[0].get_legend_handles_labels()
     if len(names) > 1:
-        for axes in grid.flat[1 : len(keys)]:
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-                if label not in labels:
-                    handles, labels = [*handles, handle], [*labels, label]
+        known = {
+            label: handle
+            for axes in grid.flat[: len(keys)]
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        order = [name for name in map(_plain, names) if name in known]
         figure.legend(
-            handles, labels, loc="outside lower center", ncols=4, fontsize=7, frameon=False
-        )
+            [known[name] for name in order], order, loc="outside lower center", ncols=4,
+            fontsize=7, frameon=False,
+        )  # fmt: skip
     return figure
 
 

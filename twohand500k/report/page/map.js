@@ -137,6 +137,7 @@ const PairMap = (() => {
     new ResizeObserver(draw).observe(canvas);
     return {
       draw, zoomBy, home,
+      holds: (k) => kinds[by].includes(k),
       choose: (i) => { chosen = i; draw(); },
       colourBy: (what) => { by = what; hidden = new Set(); draw(); },
       toggle: (k) => { if (hidden.has(k)) hidden.delete(k); else hidden.add(k); draw(); return !hidden.has(k); },

@@ -74,6 +74,7 @@
       button.type = "button"; button.setAttribute("aria-pressed", "true");
       dot.className = "swatch"; dot.style.background = `var(--c${k % 8})`;
       button.append(dot, name);
+      if (!map.holds(k)) { button.disabled = true; button.append(" (no pairs)"); }
       button.addEventListener("click", () => button.setAttribute("aria-pressed", String(map.toggle(k))));
       item.append(button); list.append(item);
     });
