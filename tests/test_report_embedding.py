@@ -64,6 +64,16 @@ def test_saved_and_loaded_it_places_alike(fitted: Map, tmp_path: Path) -> None:
     assert loaded.describe() == fitted.describe()
 
 
+def test_many_are_placed_by_annoy_nearly_as_exactly(
+    fitted: Map, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = clusters(20, 5)[0]
+    exact = fitted.place(new)
+    monkeypatch.setattr(embedding, "_EXACT_DISTANCES", 0)
+    apart = np.linalg.norm(fitted.place(new) - exact, axis=1)
+    assert (apart == 0.0).mean() > 0.9
+
+
 def test_same_seed_same_map_whatever_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """scikit-learn's has one thread always; openTSNE's way, with either sort of neighbours."""
     monkeypatch.setattr(embedding, "_THREADS_FROM", 0)

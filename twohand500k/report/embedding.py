@@ -57,6 +57,8 @@ _REPORT_EVERY: Final = 50
 # machine that does something else besides.
 _THREADS_FROM: Final = 10_000
 _PLACED_BY: Final = 9
+# Placing compares all with all up to so many distances (about a minute of two cores).
+_EXACT_DISTANCES: Final = 10_000_000_000
 # Quality is measured on so many, drawn by the seed.
 _ASKED: Final = 1_000
 _TRUST_SAMPLE: Final = 2_000
@@ -147,7 +149,10 @@ class Map:
         self, features: np.ndarray, k: int, n_jobs: int | None
     ) -> tuple[np.ndarray, np.ndarray]:
         projected = (_checked(features) - self.mean) @ self.directions
-        return _exact_neighbours(self.anchors.astype(np.float32), k, _jobs(n_jobs), projected)
+        anchors = self.anchors.astype(np.float32)
+        if len(anchors) * len(projected) > _EXACT_DISTANCES:
+            return _annoy_neighbours(anchors, k, 0, _jobs(n_jobs), projected)
+        return _exact_neighbours(anchors, k, _jobs(n_jobs), projected)
 
 
 def fit_map(
@@ -305,26 +310,31 @@ def _exact_neighbours(
 
 
 def _annoy_neighbours(
-    projected: np.ndarray, k: int, seed: int, jobs: int
+    anchors: np.ndarray, k: int, seed: int, jobs: int, asked: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distances and positions (n, k) of nearly the nearest, by openTSNE's own copy of Annoy.
+    """As `_exact_neighbours`, nearly: by openTSNE's own copy of Annoy.
 
     One thread plants the trees, for Annoy plants others with more; all of them ask.
     """
     from joblib import Parallel, delayed
     from openTSNE.dependencies.annoy import AnnoyIndex
 
-    n = len(projected)
-    index = AnnoyIndex(projected.shape[1], "euclidean")
+    index = AnnoyIndex(anchors.shape[1], "euclidean")
     index.set_seed(seed % 2**31)
-    for row, point in enumerate(projected):
+    for row, point in enumerate(anchors):
         index.add_item(row, point)
     index.build(_TREES, n_jobs=1)
+    n = len(anchors) if asked is None else len(asked)
     distance = np.empty((n, k))
     near = np.empty((n, k), dtype=np.int64)
 
     def ask(rows: slice) -> None:
         for row in range(rows.start, rows.stop):
+            if asked is not None:
+                near[row], distance[row] = index.get_nns_by_vector(
+                    asked[row], k, include_distances=True
+                )
+                continue
             found, far = index.get_nns_by_item(row, k + 1, include_distances=True)
             # Among exact copies the item itself need not come first.
             others = [place for place, item in enumerate(found) if item != row][:k]
