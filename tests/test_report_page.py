@@ -307,6 +307,16 @@ _PIXELS = """(async () => {
   return [inked / (p.length / 4), red];
 })()"""
 
+# The map is painted in the next frame, and keeps its pixels.
+_MAP_PIXELS = """(async () => {
+  await new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)));
+  const c = document.getElementById("map-canvas");
+  const p = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+  let n = 0;
+  for (let i = 3; i < p.length; i += 4) n += p[i] > 60;
+  return n;
+})()"""
+
 
 async def _browse(page: Path, profile: Path, width: int, scheme: str) -> dict[str, Any]:
     import websockets
@@ -382,14 +392,15 @@ async def _look(tab: _Tab, page: Path, width: int, scheme: str) -> dict[str, Any
             break
         await asyncio.sleep(0.1)
     await tab.js("document.getElementById('viewer').scrollIntoView({behavior: 'instant'})")
-    await tab.js("new Promise(r => setTimeout(r, 700))")
     which = "document.getElementById('which').textContent.slice(0, 4)"
-    first, after = await tab.js(which), await tab.js(_PIXELS.replace("STATE", "100"))
+    for _ in range(100):
+        if first := await tab.js(which):
+            break
+        await asyncio.sleep(0.1)
+    after = await tab.js(_PIXELS.replace("STATE", "100"))
     before = await tab.js(_PIXELS.replace("STATE", "0"))
     await tab.js("document.getElementById('next').click()")
-    inked = await tab.js("""(() => { const c = document.getElementById('map-canvas');
-      const p = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0;
-      for (let i = 3; i < p.length; i += 4) n += p[i] > 60; return n; })()""")
+    inked = await tab.js(_MAP_PIXELS)
     return {
         "faults": tab.faults(),
         "scroll": await tab.js("document.documentElement.scrollWidth"),
