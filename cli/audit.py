@@ -126,7 +126,12 @@ def audit(ctx: click.Context, **given: Any) -> None:
                 [good],
                 given["out"] / "report",
                 hands,
-                ReportOptions(title=title, seed=given["seed"], n_jobs=given["workers"]),
+                ReportOptions(
+                    title=title,
+                    names=(given["path"].resolve().stem,),
+                    seed=given["seed"],
+                    n_jobs=given["workers"],
+                ),
                 sections=sections,
                 log=log,
             )

@@ -27,31 +27,35 @@ _TEMPLATE: Final = """<!doctype html>
 <link rel="icon" href="data:,">
 <title>Audit of {{ data.path }}</title>
 <style>
-:root { color-scheme: light; --ink: #23272d; --quiet: #69717b; --line: #dfe3e7; --bad: #b3261e;
-  --good: #2b6e3f; --paper: #fff; --shade: #f4f6f8 }
+:root { --paper: #fbfaf7; --ink: #1d2126; --quiet: #5c636b; --rule: #dedbd3; --field: #f4f2ec;
+  --accent: #0a5c8f; --bad: #c8102e; --good: #2b7a4b; color-scheme: light dark;
+  --serif: ui-serif, "Iowan Old Style", Palatino, Georgia, "DejaVu Serif", serif }
+@media (prefers-color-scheme: dark) { :root { --paper: #14161a; --ink: #e8e6e1; --quiet: #a3a8af;
+  --rule: #32363d; --field: #1b1e24; --accent: #7cc4f0; --bad: #ff6b6b; --good: #33c79b } }
 * { box-sizing: border-box }
 body { margin: 0 auto; max-width: 76rem; padding: 1.6rem 1.2rem 4rem; color: var(--ink);
-  background: var(--paper); font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif }
-h1 { font-size: 1.5rem; margin: 0 0 .2rem; overflow-wrap: anywhere }
-h2 { font-size: 1.15rem; margin: 2.4rem 0 .3rem; padding-top: .8rem;
-  border-top: 1px solid var(--line) }
+  background: var(--paper); font: 16px/1.55 system-ui, "DejaVu Sans", sans-serif }
+h1, h2 { font-family: var(--serif); font-weight: 600; line-height: 1.2 }
+h1 { font-size: 1.9rem; margin: 0 0 .3rem; overflow-wrap: anywhere }
+h2 { font-size: 1.4rem; margin: 2.4rem 0 .3rem; padding-top: .9rem;
+  border-top: 1px solid var(--rule) }
 p { max-width: 60rem; margin: .3rem 0 .7rem }
 .quiet { color: var(--quiet); font-size: .92rem }
-.verdict { font-size: 1.12rem; padding: .9rem 1.1rem; background: var(--shade);
+.verdict { font-size: 1.12rem; padding: .9rem 1.1rem; background: var(--field);
   border-left: 5px solid var(--good); margin: 1rem 0 }
 .verdict.bad { border-color: var(--bad) }
 .wide { overflow-x: auto; margin: .6rem 0 1rem }
 table { border-collapse: collapse; font-size: .9rem; min-width: 40% }
-th { text-align: left; font-weight: 600; color: var(--quiet); border-bottom: 1px solid var(--line);
+th { text-align: left; font-weight: 600; color: var(--quiet); border-bottom: 1px solid var(--rule);
   padding: .25rem .9rem .25rem 0; vertical-align: bottom }
-td { padding: .22rem .9rem .22rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
+td { padding: .22rem .9rem .22rem 0; border-bottom: 1px solid var(--rule); vertical-align: top;
   font-variant-numeric: tabular-nums; white-space: nowrap }
 td.long { white-space: normal; min-width: 15rem; max-width: 34rem; overflow-wrap: anywhere }
 .row { display: flex; flex-wrap: wrap; gap: .7rem; margin: .6rem 0 }
 figure { margin: 0; flex: 1 1 10rem; max-width: 300px }
 img { width: 100%; height: auto; display: block }
 figcaption { color: var(--quiet); font-size: .88rem }
-nav a { color: var(--ink); margin-right: .9rem; white-space: nowrap }
+nav a { color: var(--accent); margin-right: .9rem; white-space: nowrap }
 ul { padding-left: 1.2rem; font-size: .9rem; color: var(--quiet) }
 </style></head><body>
 <h1>Audit of {{ data.path }}</h1>

@@ -129,7 +129,10 @@ def pictures_of(album: Album, finding: Finding, count: int) -> list[tuple[str, n
     for k in range(min(finding.count, _LOOKED_AT)):
         if len(chosen) == count:
             break
-        (near if any(_alike(album.facts, finding, k, c) for c in chosen) else chosen).append(k)
+        if not any(_alike(album.facts, finding, k, c) for c in chosen):
+            chosen.append(k)
+        elif finding.rows[k] not in finding.rows[chosen]:
+            near.append(k)
     drawn: list[tuple[str, np.ndarray]] = []
     for k in [*chosen, *near]:
         if len(drawn) == count:

@@ -68,8 +68,10 @@ def _finding(report: AuditReport, finding: Finding, drawn: list[Any]) -> Section
              line["detail"], line["id"]) for line in lines]  # fmt: skip
     lead = (
         f"{finding.count:,} of {finding.among:,} {finding.of} ({_share(finding.share)}): "
-        f"{finding.meaning}. {_ORDER[finding.name in _MEASURED]}"
+        f"{finding.meaning}."
     )
+    if finding.count > _WORST:
+        lead += f" {_ORDER[finding.name in _MEASURED]}"
     return Section(
         _words(finding.name).capitalize(),
         lead,
