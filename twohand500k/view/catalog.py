@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from twohand500k.hand import HandPair
 from twohand500k.hand.contact_regions import REGIONS
 from twohand500k.select.where import parse_where
 from twohand500k.shards import Dataset, Reject, Samples
+from twohand500k.shards.hdf5 import Stored, open_shard, read_dataset
+from twohand500k.shards.index import ShardEntry
+from twohand500k.shards.schema import FIELD_BY_ATTRIBUTE
 
 # Names by which numbers are asked for, their field, what makes their unit of it, and their label.
 # A field of both hands gives the worse one's.
@@ -242,30 +245,63 @@ class _Part:
 
 
 def _parts(dataset: Dataset) -> list[_Part]:
-    """One part a shard: text never exists for more than one shard at a time."""
+    """One part a shard: text never exists for more than one shard at a time, and every file is
+    opened once for all its fields, which is most of what opening half a million samples takes."""
     repaired = "repair" in dataset.groups
     parts = []
-    for first, last in _bounds(dataset):
-        rows = np.arange(first, last)
-        numbers, names = {}, {}
-        for name, (attribute, scale, _) in NUMBERS.items():
-            if attribute in ("volume_before", "depth_before", "displacement") and not repaired:
-                numbers[name] = np.full(len(rows), np.nan, dtype=np.float32)
-                continue
-            values = dataset.array(attribute, rows).astype(np.float32) * np.float32(scale)
-            numbers[name] = values if values.ndim == 1 else _worse(values)
-        for name, attribute in NAMES.items():
-            known = attribute != "repair_verdict" or repaired
-            values = dataset.array(attribute, rows) if known else np.full(len(rows), "")
-            found, codes = np.unique(values, return_inverse=True)
-            names[name] = Coded(codes.astype(np.int32), tuple(n or UNNAMED for n in found.tolist()))
-        contacts = {
-            kind: _region_codes(dataset.array(attribute, rows))
-            for kind, attribute in CONTACTS.items()
-        }
-        present = dataset.array("present", rows).sum(axis=1).astype(np.int8)
-        parts.append(_Part(numbers, names, contacts, dataset.array("timestamp", rows), present))
+    for entry, (first, last) in zip(_filled(dataset), _bounds(dataset), strict=True):
+        # By the reader's own way, which checks that the shard is of this dataset.
+        present = dataset.array("present", np.arange(first, last)).sum(axis=1).astype(np.int8)
+        with open_shard(dataset.path / entry.file) as file:
+
+            def stored(attribute: str, file: Any = file) -> Stored | None:
+                spec = FIELD_BY_ATTRIBUTE[attribute]
+                if spec.group == "repair" and not repaired:
+                    return None
+                return read_dataset(file[spec.path])
+
+            numbers = {
+                name: _number(stored(attribute), scale, last - first)
+                for name, (attribute, scale, _) in NUMBERS.items()
+            }
+            names = {
+                name: _coded(stored(attribute), last - first) for name, attribute in NAMES.items()
+            }
+            contacts = {
+                kind: _region_codes(_coded(stored(attribute), last - first))
+                for kind, attribute in CONTACTS.items()
+            }
+            time = stored("timestamp")
+        assert time is not None
+        parts.append(_Part(numbers, names, contacts, time.array, present))
     return parts
+
+
+def _filled(dataset: Dataset) -> list[ShardEntry]:
+    """The shards that hold any sample."""
+    return [shard for shard in dataset.index.shards if shard.samples]
+
+
+def _number(item: Stored | None, scale: float, n: int) -> np.ndarray:
+    """(n,) float32 in the unit asked for, the worse hand's where there are two."""
+    if item is None:
+        return np.full(n, np.nan, dtype=np.float32)
+    values = item.array.astype(np.float32) * np.float32(scale)
+    return values if values.ndim == 1 else _worse(values)
+
+
+def _coded(item: Stored | None, n: int) -> Coded:
+    """Names as codes, without writing them out sample by sample."""
+    if item is None:
+        return Coded(np.zeros(n, dtype=np.int32), (UNNAMED,))
+    if "names" in item.attributes:
+        names = tuple(item.attributes["names"])
+        return Coded(np.minimum(item.array, len(names)).astype(np.int32), (*names, UNNAMED))
+    found, codes = np.unique(item.array, return_inverse=True)
+    written = np.char.decode(found, "utf-8").tolist()
+    return Coded(
+        codes.reshape(item.array.shape).astype(np.int32), tuple(n or UNNAMED for n in written)
+    )
 
 
 def _bounds(dataset: Dataset) -> list[tuple[int, int]]:
@@ -280,19 +316,22 @@ def _worse(values: np.ndarray) -> np.ndarray:
     return worse
 
 
-def _region_codes(regions: np.ndarray) -> np.ndarray:
-    names, codes = np.unique(regions, return_inverse=True)
-    places = [REGIONS.index(n) if n in REGIONS else -1 for n in names.tolist()]
-    return np.array(places, dtype=np.int8)[codes].reshape(regions.shape)
+def _region_codes(regions: Coded) -> np.ndarray:
+    places = [REGIONS.index(n) if n in REGIONS else -1 for n in regions.names]
+    return np.array(places, dtype=np.int8)[regions.codes]
 
 
 def _joined(parts: Sequence[Coded]) -> Coded:
-    """The names of all parts under one set of codes."""
-    names = tuple(sorted({name for part in parts for name in part.names}))
+    """The names of all parts that occur, under one set of codes."""
+    used = [[part.names[k] for k in np.unique(part.codes).tolist()] for part in parts]
+    names = tuple(sorted({name for part in used for name in part}))
     code = {name: k for k, name in enumerate(names)}
     return Coded(
         np.concatenate(
-            [np.array([code[n] for n in part.names], dtype=np.int32)[part.codes] for part in parts]
+            [
+                np.array([code.get(n, -1) for n in part.names], dtype=np.int32)[part.codes]
+                for part in parts
+            ]
         ),
         names,
     )
