@@ -8,8 +8,9 @@ the dataset's own. A sample without a split is written under train. Tips are the
 vertices), not the surface markers of InterHand2.6M.
 """
 
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from twohand500k.sources.manifest import load_manifest
 NAME = "interhand"
 _TYPES = {(True, True): "interacting", (True, False): "right", (False, True): "left"}
 _MICRO = 1e6
+# Frames in memory at once.
+_CHUNK = 4096
 
 
 def order(source: Source) -> Iterator[Array]:
@@ -86,26 +89,41 @@ def write(source: Source, folder: Path, digest: Digest) -> None:
 
 
 def read(folder: Path) -> Iterator[Arrays]:
-    """The arrays of each capture. Raises DataError for files that are not the layout."""
-    back = np.argsort(_rows_of_joints())
+    """The arrays, some thousand frames at a time. Reads the lines as `write` leaves them, a frame a
+    line, since a whole file of half a million frames is more than memory holds.
+
+    Raises DataError for files that are not the layout.
+    """
     for split in SPLITS:
         place = folder / "annotations" / split / f"InterHand2.6M_{split}_"
         path = place.with_name(place.name + "joint_3d.json")
         if not path.exists():
             continue
         try:
-            joints = json.loads(path.read_bytes())
-            mano = json.loads(place.with_name(place.name + "MANO_NeuralAnnot.json").read_bytes())
-            for capture, frames in joints.items():
-                yield _read_capture(frames, mano[capture], back)
+            with (
+                path.open(encoding="utf8") as joints,
+                place.with_name(place.name + "MANO_NeuralAnnot.json").open(encoding="utf8") as mano,
+            ):
+                frames = zip(_frames(joints), _frames(mano), strict=True)
+                while chunk := list(itertools.islice(frames, _CHUNK)):
+                    yield _read_chunk(*zip(*chunk, strict=True))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} cannot be read as InterHand2.6M: {error!r}") from error
 
 
-def _read_capture(frames: dict[str, Any], fits: dict[str, Any], back: Array) -> Arrays:
-    """The inverse of `_entries` for all frames of a capture."""
-    entries = list(frames.values())
-    n = len(entries)
+def _frames(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The entry of each frame: what stands behind the key of its line."""
+    decode = json.JSONDecoder().raw_decode
+    for line in lines:
+        _, colon, value = line.partition(": ")
+        # A capture's line ends in its open bracket.
+        if colon and value.strip() != "{":
+            yield decode(value)[0]
+
+
+def _read_chunk(entries: Sequence[dict[str, Any]], fits: Sequence[dict[str, Any]]) -> Arrays:
+    """The inverse of `_entries` for some frames."""
+    n, back = len(entries), np.argsort(_rows_of_joints())
     valid = np.array([e["joint_valid"] for e in entries]).reshape(n, 2, N_JOINTS)
     present: Array = np.all(valid, axis=2)
     world = np.array([e["world_coord"] for e in entries], dtype=np.float64)
@@ -119,7 +137,7 @@ def _read_capture(frames: dict[str, Any], fits: dict[str, Any], back: Array) -> 
     shapes = {"pose": ("pose", (16, 3)), "betas": ("shape", (10,)), "transl": ("trans", (3,))}
     for name, (key, shape) in shapes.items():
         values = np.zeros((n, 2, *shape), dtype=np.int64)
-        for row, fit in enumerate(fits.values()):
+        for row, fit in enumerate(fits):
             for side, hand in enumerate(SIDES):
                 if fit[hand] is not None:
                     values[row, side] = np.round(_MICRO * np.array(fit[hand][key])).reshape(shape)
