@@ -43,6 +43,11 @@ def histogram(quality: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
             f'<path d="{line}Z" fill="{colour}" fill-opacity=".14"/>'
             f'<path d="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
         )
+    if not any(map(any, shares.values())):
+        parts.append(
+            f'<text class="tick" x="{_WIDTH / 2}" y="{floor - 12}" text-anchor="middle">all below '
+            f"{edges[0]:g} {escape(known[0][1]['unit'])}</text>"
+        )
     told = "; ".join(
         f"{names[k]}: median {q['median']:.3g}, 95 % below {q['p95']:.3g}, largest "
         f"{q['largest']:.3g} {q['unit']}"
