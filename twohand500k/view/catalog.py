@@ -53,6 +53,8 @@ UNNAMED: Final = "(none)"
 ANY: Final = "(any)"
 # So many samples are read at once.
 _BLOCK: Final = 64
+# So many rejects of one reason are kept to be listed.
+_LISTED: Final = 200
 
 
 @dataclass(frozen=True)
@@ -207,13 +209,17 @@ class Catalog:
         return contains
 
     def rejects(self) -> tuple[Counter[str], list[Reject]]:
-        """How many samples were refused for which reason, and the first thousand of them."""
+        """How many samples were refused for which reason, and the first 200 of each reason."""
+        return self._rejects
+
+    @cached_property
+    def _rejects(self) -> tuple[Counter[str], list[Reject]]:
         reasons: Counter[str] = Counter()
         listed: list[Reject] = []
         for dataset in self.datasets:
             for reject in dataset.rejects():
                 reasons[reject.reason] += 1
-                if len(listed) < 1000:
+                if reasons[reject.reason] <= _LISTED:
                     listed.append(reject)
         return reasons, listed
 
