@@ -12,8 +12,16 @@ import numpy as np
 from twohand500k.cli import options
 from twohand500k.export.run import FORMATS, ExportOptions, export_dataset
 from twohand500k.hand import HandPair, load_hands
-from twohand500k.pictures import SKIN, Camera, Surface, contact_sheet, draw_pair, pair_cameras
-from twohand500k.pictures.render import render_meshes
+from twohand500k.pictures import (
+    BACKDROP,
+    SKIN,
+    Camera,
+    Surface,
+    contact_sheet,
+    draw_pair,
+    pair_cameras,
+    render_meshes,
+)
 from twohand500k.select.run import rows_meeting
 from twohand500k.select.where import parse_where
 from twohand500k.shards import Dataset, Samples
@@ -109,5 +117,5 @@ def _picture(hands: HandPair, samples: Samples) -> np.ndarray:
             side = there[0]
             surface = Surface(skins[0], hands[side].faces, SKIN[side])
             camera = Camera.framing(skins[0], seen_from=(0.3, 1.0, 0.4))
-            tiles.append(render_meshes([surface], camera, _TILE))
+            tiles.append(render_meshes([surface], camera, _TILE, background=BACKDROP))
     return contact_sheet(tiles, columns=min(4, len(tiles)))
