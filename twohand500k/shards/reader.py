@@ -6,7 +6,7 @@ naming the file.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -87,14 +87,13 @@ class Dataset:
             raise DataError(f"{self.path} holds no samples: every one was rejected, see {REJECTS}")
         if rows is None:
             return Samples.concat(list(self.shards()))
-        by_attribute = {}
-        index = self._positions(rows)
         groups = self.groups
-        for spec in FIELDS:
-            if spec.group == "core" or spec.group in groups:
-                by_attribute[spec.attribute] = self._gather(spec.path, index)
+        specs = [spec for spec in FIELDS if spec.group == "core" or spec.group in groups]
+        arrays = self._gather([spec.path for spec in specs], self._positions(rows))
         try:
-            return Samples(**by_attribute)
+            return Samples(
+                **{spec.attribute: array for spec, array in zip(specs, arrays, strict=True)}
+            )
         except ValueError as error:
             raise DataError(f"{self.path}: {error}") from error
 
@@ -107,7 +106,8 @@ class Dataset:
             known = ", ".join(f.name for f in fields(Samples))
             raise ValueError(f"{attribute!r} is not a field of Samples; fields: {known}")
         index = np.arange(len(self)) if rows is None else self._positions(rows)
-        return self._gather(FIELD_BY_ATTRIBUTE[attribute].path, index)
+        (array,) = self._gather([FIELD_BY_ATTRIBUTE[attribute].path], index)
+        return array
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -139,38 +139,46 @@ class Dataset:
             raise IndexError(f"row {index[(index < 0) | (index >= len(self))][0]} of {len(self)}")
         return index
 
-    def _gather(self, path: str, index: np.ndarray) -> np.ndarray:
-        """Rows of one dataset across shards; every shard touched is read once."""
-        parts: list[np.ndarray] = []
+    def _gather(self, paths: Sequence[str], index: np.ndarray) -> list[np.ndarray]:
+        """Rows of some datasets across shards; every shard touched is opened once."""
+        parts: list[list[np.ndarray]] = [[] for _ in paths]
         places: list[np.ndarray] = []
         shard_of = np.searchsorted(self._starts, index, side="right") - 1
-        for number in np.unique(shard_of):
+        for number in np.unique(shard_of).tolist():
             here = np.flatnonzero(shard_of == number)
             rows = index[here] - self._starts[number]
             first, last = int(rows.min()), int(rows.max()) + 1
-            parts.append(self._read(int(number), path, slice(first, last))[rows - first])
+            read = self._read(number, paths, slice(first, last))
+            for part, array in zip(parts, read, strict=True):
+                part.append(array[rows - first])
             places.append(here)
-        if not parts:
-            spec = FIELD_BY_PATH[path]
-            return np.empty((0, *spec.tail), dtype=DISK_TYPE.get(spec.kind, "<U1"))
-        gathered = np.concatenate(parts)
-        out = np.empty_like(gathered)
-        out[np.concatenate(places)] = gathered
-        return out
+        if not places:
+            specs = [FIELD_BY_PATH[path] for path in paths]
+            return [np.empty((0, *s.tail), dtype=DISK_TYPE.get(s.kind, "<U1")) for s in specs]
+        order = np.concatenate(places)
+        return [_ordered(np.concatenate(part), order) for part in parts]
 
-    def _read(self, number: int, path: str, rows: slice) -> np.ndarray:
+    def _read(self, number: int, paths: Sequence[str], rows: slice) -> list[np.ndarray]:
         file_path = self.path / self.index.shards[number].file
         if file_path.name not in self._checked_roots:
             self._check_root(file_path, read_root(file_path))
+        stored: list[tuple[str, Stored]] = []
         with open_shard(file_path) as file:
-            if path not in file:
-                raise DataError(f"{file_path} has no dataset {path}")
-            stored: Stored = read_dataset(file[path], rows)
-        return decode(path, stored)
+            for path in paths:
+                if path not in file:
+                    raise DataError(f"{file_path} has no dataset {path}")
+                stored.append((path, read_dataset(file[path], rows)))
+        return [decode(path, array) for path, array in stored]
 
     def _check_root(self, path: Path, root: dict[str, Any]) -> None:
         check_root(path, root, self.index)
         self._checked_roots.add(path.name)
+
+
+def _ordered(gathered: np.ndarray, places: np.ndarray) -> np.ndarray:
+    out = np.empty_like(gathered)
+    out[places] = gathered
+    return out
 
 
 def check_root(path: Path, root: dict[str, Any], index: Index) -> None:
