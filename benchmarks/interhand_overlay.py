@@ -23,7 +23,15 @@ from twohand500k.conventions import JOINT_NAMES, JOINT_PARENTS, SIDES, TIP_SETS
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair, load_hands
 from twohand500k.ik import build_takes
-from twohand500k.pictures import BONES, SKIN, Camera, Surface, contact_sheet, render_meshes, save_png
+from twohand500k.pictures import (
+    BONES,
+    SKIN,
+    Camera,
+    Surface,
+    contact_sheet,
+    render_meshes,
+    save_png,
+)
 from twohand500k.shards import Dataset, Samples
 from twohand500k.sources.datasets import read_dataset
 from twohand500k.sources.datasets.interhand26m import (

@@ -75,6 +75,7 @@ def test_open_recipe_needs_nothing_but_the_toolkit() -> None:
         (SMALL.replace("share = 0.6", "share = 0"), "parts.natural.share"),
         (SMALL.replace("share = 0.6", "take = 'hands'"), "either take"),
         (SMALL.replace('effort = "fast"', 'effort = "slow"'), "'fast' or 'best'"),
+        (SMALL.replace("share = 0.6", 'share = 0.6\nwhere = "volume < 3"'), "'volume' is no field"),
         (SMALL + "[builds.idle]\nsource = 'synthetic'\ncount = 3", "builds.idle"),
         (SMALL + "[builds.x]\nsource = 'freihand'", "needs input"),
         (SMALL + "[builds.x]\nsource = 'freihand'\ninput = 'a'\ncount = 4", "goes with synthetic"),

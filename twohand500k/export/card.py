@@ -29,7 +29,8 @@ _FORMATS = {
     "npz": "`npz/shard-*.npz`: MANO's arrays under smplx's names, unrounded "
     "(`use_pca=False, flat_hand_mean=True`)",
     "interhand": "`interhand/annotations/`: InterHand2.6M's joint_3d.json (mm, rounded to "
-    "0.001 mm) and MANO_NeuralAnnot.json (pose relative to the mean hand, rounded to 1e-6)",
+    "0.001 mm) and MANO_NeuralAnnot.json (pose relative to the mean hand, rounded to 1e-6); "
+    "samples without a split stand under train",
     "obj": "`obj/*.obj`: a mesh a sample, a group a hand, metres rounded to 1e-6",
     "glb": "`glb/*.glb`: a mesh a sample, a node a hand, metres",
     "ply": "`ply/*.ply`: a mesh a sample, property `hand` 0 right, 1 left, metres",

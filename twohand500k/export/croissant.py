@@ -60,7 +60,7 @@ _CONTEXT: dict[str, Any] = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
-# Above this, meshes are told as a set: a line for each of half a million files helps nobody.
+# So many are listed: a line for each of half a million meshes helps nobody.
 _MOST_FILES = 1000
 
 
@@ -84,6 +84,11 @@ def croissant(
     objects = [_file_object(file) for file in files[:_MOST_FILES]]
     table = next((f.path for f in files if f.path == f"{parquet.NAME}/{parquet.FILE}"), None)
     cited = [licence.citation for licence in licences if licence.citation]
+    if len(files) > _MOST_FILES:
+        description += (
+            f" Of its {len(files):,} files the first {_MOST_FILES:,} are listed here, all of them "
+            "in export.json."
+        )
     told: dict[str, Any] = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",

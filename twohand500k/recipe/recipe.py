@@ -31,6 +31,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 from twohand500k.errors import DataError
 from twohand500k.ik import BuildOptions
 from twohand500k.physics.run import PhysicsFixOptions
+from twohand500k.select.where import parse_where
 from twohand500k.sources import DECLARATIONS, SOURCES, Choice, Reading
 from twohand500k.splice import SpliceOptions
 
@@ -260,6 +261,11 @@ class _Reader:
             key = f"parts.{part.name}"
             if bool(part.take) == bool(part.splice):
                 raise self.wrong(key, "needs either take = NAME or splice = [NAMES]")
+            try:
+                if part.where:
+                    parse_where(part.where)
+            except DataError as error:
+                raise self.wrong(f"{key}.where", f"cannot be read: {error}") from error
             if part.share <= 0:
                 raise self.wrong(f"{key}.share", f"is {part.share}, it must be above 0")
             for name in (*part.splice, *part.learn_from, *((part.take,) if part.take else ())):

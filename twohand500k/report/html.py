@@ -89,6 +89,7 @@ def page(content: PageContent) -> str:
         qualities=_qualities(numbers["datasets"]),
         measures=_MEASURES,
         likeness=_LIKENESS,
+        hands_alone=_HANDS_ALONE,
         contact_map=lambda *a: Markup(contact_map(*a)),
         most_frequent=most_frequent,
         histogram=lambda q: Markup(histogram(q, names)),
@@ -126,6 +127,14 @@ _LIKENESS: Final = (
     ("density", "Density", "", "About 1: as dense as the reference. More: heaped where it is dense."
      ),
     ("coverage", "Coverage", "", "Share of the reference's poses with one of the set close by."),
+)  # fmt: skip
+# Of each hand in its palm's frame: where the two hands lie does not drown how fingers bend.
+_HANDS_ALONE: Final = (
+    ("frechet", "Fréchet distance, hand by hand", "mm",
+     "The same of single hands seen from their own palm. Large: fingers bend as they do not in the "
+     "reference."),
+    ("coverage", "Coverage, hand by hand", "",
+     "Share of the reference's single hands with one of the set close by."),
 )  # fmt: skip
 
 
