@@ -297,9 +297,20 @@ def test_a_damaged_step_is_made_again(made: tuple[Recipe, Made, Path], tmp_path:
     assert _bytes_of(out / "dataset") == _bytes_of(folder / "out" / "dataset")
 
 
+def test_missing_data_is_told_at_once_and_writes_nothing(tmp_path: Path) -> None:
+    recipe = load_recipe("two-hand-500k", data=tmp_path, without=["mocap"])
+    with pytest.raises(DataError, match="--without") as error:
+        make(recipe, tmp_path / "out", load_hands("open"), progress=False)
+    assert all(name in str(error.value) for name in ("freihand", "stb", "h2o3d"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_stage_that_fails_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
     recipe = _recipe(
-        tmp_path, SMALL.replace('source = "synthetic"\ncount = 60', 'source = "rhd"\ninput = "x"')
+        tmp_path,
+        SMALL.replace('source = "synthetic"\ncount = 60', 'source = "rhd"\ninput = "x"'),
+        data=tmp_path,
     )
     with pytest.raises(DataError, match="build hands: "):
         make(recipe, tmp_path / "out", load_hands("open"), progress=False)

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,12 +90,13 @@ def make(
     stage does whose step failed, with the step's name; KeyboardInterrupt with how to resume.
     """
     began = time.monotonic()
+    steps = steps_of(recipe)
+    _check_inputs(recipe, [s.of for s in steps if s.stage == "build" and not Notes(out).has(s)])
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise disk_error(error, out) from error
     check_same_recipe(out, recipe)
-    steps = steps_of(recipe)
     # What other machines call is compiled there.
     ahead = () if executor is not None else (s.stage for s in steps if not Notes(out).has(s))
     with _view(len(steps), progress) as view, compiling_ahead(ahead) as compiled:
@@ -167,6 +168,23 @@ def _whole(parts: np.ndarray) -> np.ndarray:
     up = np.argsort(floor - parts, kind="stable")[:left]
     floor[up] += 1
     return floor
+
+
+def _check_inputs(recipe: Recipe, builds: Sequence[str]) -> None:
+    """Say at once everything that is not there, not build by build hours apart."""
+    missing = [
+        f"{name} ({path})"
+        for name in builds
+        if not recipe.build(name).is_demo
+        for path in recipe.build(name).reading.inputs
+        if not path.exists()
+    ]
+    if missing:
+        raise DataError(
+            f"recipe {recipe.name}: not found: {', '.join(missing)}; say where with --data DIR (a "
+            "folder for each) or --data NAME=DIR, leave out what you do not have with --without "
+            "NAME; `twohand info --sources` says where to get them"
+        )
 
 
 @contextlib.contextmanager
