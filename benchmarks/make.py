@@ -6,7 +6,8 @@ Makes the recipe with so many samples (the hands drawn for the bank in proportio
 unless OUT holds it already, then reads the records of the run. For each step: seconds of the wall
 clock, of which in one process alone (reading, planning), and of work in the units. The projection
 takes the work in proportion to the samples, shared by the cores, and what one process does in
-proportion too, not shared.
+proportion too, not shared. The report's map does not grow in proportion: `report_large.py` measures
+it at full size.
 """
 
 import argparse
@@ -52,15 +53,16 @@ def report(out: Path, workers: int) -> None:
         folder = out / step["folder"]
         busy = 0.0 if step["step"].startswith("report") else Dataset(folder).run["unit_seconds"]
         alone = max(step["seconds"] - busy / workers, 0.0)
-        scale = FULL / samples
+        scale = FULL / samples if busy else float("nan")
         two, many = ((alone + busy / cores) * scale for cores in (2, 64))
         size = step["bytes"] / step["in"] if busy else 0.0
         speed = step["in"] / step["seconds"]
         print(f"{step['step']:24}{step['in']:9,}{step['seconds']:9.1f}{alone:9.1f}{speed:11,.1f}"
               f"{size:14,.0f}{duration(two):>11}{duration(many):>9}")  # fmt: skip
-        totals = [totals[0] + step["seconds"], totals[1] + two, totals[2] + many]
+        if busy:
+            totals = [totals[0] + step["seconds"], totals[1] + two, totals[2] + many]
     disk = sum(step["bytes"] for step in made["steps"])
-    print(f"{'all':24}{samples:9,}{totals[0]:9.1f}{'':9}{samples / totals[0]:11,.1f}"
+    print(f"{'all but the report':24}{samples:9,}{totals[0]:9.1f}{'':9}{samples / totals[0]:11,.1f}"
           f"{disk / samples:14,.0f}{duration(totals[1]):>11}{duration(totals[2]):>9}")  # fmt: skip
     dataset = Dataset(out / "dataset")
     size = sum((out / "dataset" / shard.file).stat().st_size for shard in dataset.index.shards)

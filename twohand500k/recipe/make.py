@@ -390,6 +390,7 @@ class _Maker:
         folders = self._shown()
         options = ReportOptions(
             title=self.recipe.title,
+            names=("whole", *(folder.name for folder in folders[1:])),
             gallery=self.recipe.report.gallery,
             map_samples=self.recipe.report.map_samples,
             seed=self.recipe.seed,
