@@ -301,6 +301,8 @@ Next
       steady each hand over time; draw eight fitted frames over their recording
   twohand build ... --hand-model DIR
       fit the licensed MANO hands (MANO_RIGHT and MANO_LEFT, .pkl or .npz in DIR)
+  twohand make demo
+      every stage: spliced pairs, their repair, one dataset, one page to look at
   twohand hand render --out hand.png
       look at the hand model
 
