@@ -219,15 +219,20 @@ class _Maker:
         reused = done is not None
         if done is None:
             self.log(f"[{number}/{of}] {step}: {self._says(step)}")
+            self._show(number - 1, f"make: {step}")
             self.compiled.wait(step.stage)
             try:
                 done = self._run(step)
             except DataError as error:
                 raise DataError(f"{step}: {error}") from error
             Notes(self.out).write(step, asked, done)
-        if isinstance(self.view, Progress):
-            self.view.update(self.view.task_ids[0], completed=number, description=f"make: {step}")
+        self._show(number, "make")
         return StepReport(step, done, reused)
+
+    def _show(self, done: int, now: str) -> None:
+        """The bar of all steps; the run of a step adds its own."""
+        if isinstance(self.view, Progress):
+            self.view.update(self.view.task_ids[0], completed=done, description=now)
 
     # What a step is made of
 
