@@ -395,7 +395,7 @@ class _Maker:
         folders = self._shown()
         options = ReportOptions(
             title=self.recipe.title,
-            names=("whole", *(folder.name for folder in folders[1:])),
+            names=(self._name(), *(folder.name for folder in folders[1:])),
             gallery=self.recipe.report.gallery,
             map_samples=self.recipe.report.map_samples,
             seed=self.recipe.seed,
@@ -405,6 +405,11 @@ class _Maker:
         make_report(folders, self.out / REPORT, self.hands, options, log=self.log)
         samples = sum(len(Dataset(folder)) for folder in folders)
         return samples, samples
+
+    def _name(self) -> str:
+        """What the whole dataset is called beside its parts."""
+        parts = [part.name for part in self.recipe.parts]
+        return "whole" if self.recipe.name in parts else self.recipe.name
 
     def _how(self) -> dict[str, Any]:
         return {
