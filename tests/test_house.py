@@ -119,5 +119,5 @@ def test_wheel_installs_two_packages_and_every_asset(tmp_path: Path) -> None:
     for path in (ROOT / "manifests").rglob("*.toml"):
         assert f"twohand500k/{path.relative_to(ROOT)}" in names
     for path in (ROOT / "twohand500k").rglob("*"):
-        if path.suffix in (".py", ".npz", ".toml"):
+        if path.suffix in (".py", ".npz", ".toml", ".html", ".css", ".js"):
             assert str(path.relative_to(ROOT)) in names, path
