@@ -310,6 +310,9 @@ class _Session:
             processes = [p for p in multiprocessing.active_children() if p not in others]
             yield from self._collect(futures)
         except BrokenProcessPool:
+            # The pool's thread first: of two threads that ask for one process's exit status, the
+            # second is told 255 (multiprocessing.popen_forkserver reads it from a pipe, once).
+            pool.shutdown(wait=True, cancel_futures=True)
             self._worker_died(processes)
         except (KeyboardInterrupt, GeneratorExit):
             pool.shutdown(wait=False, cancel_futures=True)
