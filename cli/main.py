@@ -25,6 +25,9 @@ COMMANDS = {
     "verify": "Recompute and check a dataset sample by sample.",
     "info": "What a dataset holds; without DIR, what this installation can read.",
     "hand": "Show, convert and render hand models.",
+    "train-prior": "Train the interaction prior on datasets.",
+    "sample": "A dataset drawn from a trained prior.",
+    "evaluate": "How good a trained prior is: errors, samples, pictures.",
     "demo": "The main job in a minute or two, on a take the toolkit makes itself.",
 }
 

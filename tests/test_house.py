@@ -31,6 +31,7 @@ FLOORS = {
     "physics": 5,
     "select": 5,
     "demo": 6,
+    "drawn": 6,
     "report": 6,
     "view": 6,
     "audit": 7,

@@ -1,0 +1,1 @@
+"""How good a prior is: reconstruction, latents, samples, against PCA and a Gaussian."""

@@ -1,0 +1,1 @@
+"""The prior that ships: `InteractionPrior.load("open")`."""

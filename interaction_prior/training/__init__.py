@@ -1,0 +1,1 @@
+"""The prior training: options, run folder, checkpoints, steps."""

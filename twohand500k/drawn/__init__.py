@@ -1,0 +1,1 @@
+"""Pairs drawn elsewhere, by a prior, made hands, judged, and written as a dataset."""
