@@ -99,6 +99,13 @@ class InteractionPrior:
         self.hands = hands
         self.device = torch.device(device)
         self.layer = HandLayer(hands).to(self.device)
+        dim = record.representation.dim
+        if not record.architecture.dim == dim == len(record.normalisation.mean):
+            raise DataError(
+                f"the prior's network takes vectors of {record.architecture.dim} numbers and its "
+                f"normalisation is of {len(record.normalisation.mean)}, but "
+                f"{record.representation} has {dim}: the file was put together of several priors"
+            )
         self.network = PriorNetwork(record.architecture)
         try:
             self.network.load_state_dict(dict(record.weights))
