@@ -1,1 +1,15 @@
-"""The prior training: options, run folder, checkpoints, steps."""
+"""Training: options, run folder, checkpoints, steps, and the loop that joins them."""
+
+from interaction_prior.training.loop import plan_training, train_prior
+from interaction_prior.training.options import PRESETS, TrainOptions
+from interaction_prior.training.summary import Progress, TrainingPlan, TrainSummary
+
+__all__ = [
+    "PRESETS",
+    "Progress",
+    "TrainOptions",
+    "TrainSummary",
+    "TrainingPlan",
+    "plan_training",
+    "train_prior",
+]

@@ -1,0 +1,573 @@
+"""`train_prior`: datasets in, a run folder with a trained prior out.
+
+The same call again resumes from the newest checkpoint, on a CPU to the last bit; Ctrl-C and
+SIGTERM stop between two steps and save one. A loss that is no number stops the run with its
+reason and leaves the checkpoints before it alone.
+"""
+
+import contextlib
+import datetime
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interaction_prior.data import Batches, Pairs, read_pairs
+from interaction_prior.data.batches import Rows
+from interaction_prior.hands import HandLayer
+from interaction_prior.prior import PriorNetwork, PriorRecord, read_prior, write_prior
+from interaction_prior.prior.card import card_text
+from interaction_prior.prior.initial import initialise_as_pca
+from interaction_prior.representations import Normalisation, fit_normalisation
+from interaction_prior.training.checkpoint import (
+    Checkpoint,
+    latest_checkpoint,
+    write_checkpoint,
+)
+from interaction_prior.training.curves import draw_curves
+from interaction_prior.training.distributed import Processes, joined
+from interaction_prior.training.interruption import Interruption
+from interaction_prior.training.latents import aggregate_posterior
+from interaction_prior.training.metrics import Metrics, cut_metrics, read_metrics
+from interaction_prior.training.options import ROTATION_DISTRIBUTION, TrainOptions
+from interaction_prior.training.rows import (
+    is_resident,
+    make_rows,
+    row_weights,
+    set_bytes,
+    typical_vectors,
+)
+from interaction_prior.training.run_folder import RunFolder
+from interaction_prior.training.steps import TERMS, Stepper
+from interaction_prior.training.summary import Progress, Report, TrainingPlan, TrainSummary
+from interaction_prior.training.validation import Validation, make_validation, validation_pairs
+from twohand500k.errors import DataError
+from twohand500k.hand import HandPair
+from twohand500k.shards.files import write_whole
+
+Log = Callable[[str], None]
+
+
+def train_prior(
+    folders: Sequence[str | Path],
+    out: str | Path,
+    options: TrainOptions,
+    hands: HandPair,
+    *,
+    device: str | torch.device = "cpu",
+    log: Log = print,
+    progress: Report | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> TrainSummary:
+    """Train a prior on the interactions of datasets; the run folder `out` holds all of it.
+
+    hands: the model the datasets are on. provenance: {"git_revision", "versions", "command"} of
+    whoever calls, for the record. Under `torchrun`, every process calls this alike.
+
+    Raises DataError for data that cannot be trained on (`data.read_pairs`), a folder of something
+    else or another run, other options than the run was begun with, or a loss that is no number;
+    KeyboardInterrupt, with how to resume, when stopped.
+    """
+    with joined(torch.device(device)) as processes:
+        # The folder before the data: what cannot be written need not be read.
+        folder = RunFolder(Path(out))
+        with folder.held() if processes.first else contextlib.nullcontext():
+            run = _Run.begun(
+                folders, folder, options, hands, processes,
+                log=log if processes.first else lambda line: None,
+                provenance=provenance or {},
+            )  # fmt: skip
+            return run.trained(progress or (lambda report: None))
+
+
+def plan_training(
+    folders: Sequence[str | Path],
+    options: TrainOptions,
+    hands: HandPair,
+    *,
+    device: str | torch.device = "cpu",
+) -> TrainingPlan:
+    """What `train_prior` would do; a few steps on random numbers tell how long.
+
+    Raises DataError as `read_pairs` does.
+    """
+    device = torch.device(device)
+    pairs = read_pairs(folders, hands, options.split)
+    held_out = validation_pairs(folders, hands, options)
+    options = options.resolved(len(pairs))
+    network = _network(options)
+    n_bytes = set_bytes(len(pairs), options.representation)
+    return TrainingPlan(
+        options=options,
+        pairs=tuple((d["folder"], d["samples"]) for d in _datasets(folders, pairs, options)),
+        validation_pairs=0 if held_out is None else len(held_out),
+        parameters=sum(p.numel() for p in network.parameters()),
+        set_bytes=n_bytes,
+        resident=is_resident(options.resident, n_bytes, device),
+        epochs=options.steps * options.batch / len(pairs),
+        step_seconds=_step_seconds(network, options, device),
+    )
+
+
+@dataclass(eq=False)
+class _Run:
+    """One session of a run: everything its steps need."""
+
+    folder: RunFolder
+    options: TrainOptions
+    hands: HandPair
+    processes: Processes
+    pairs: Pairs
+    datasets: list[dict[str, Any]]
+    rows: Rows
+    weights: Tensor | None
+    validation: Validation | None
+    start: Checkpoint
+    log: Log
+    provenance: Mapping[str, Any]
+
+    @staticmethod
+    def begun(
+        folders: Sequence[str | Path],
+        folder: RunFolder,
+        options: TrainOptions,
+        hands: HandPair,
+        processes: Processes,
+        *,
+        log: Log,
+        provenance: Mapping[str, Any],
+    ) -> "_Run":
+        """Data read, options compared, the newest checkpoint or the first network taken."""
+        if options.batch % processes.size:
+            raise DataError(
+                f"a batch of {options.batch} does not divide among {processes.size} processes: "
+                "choose a multiple"
+            )
+        if options.dataset_weights and len(options.dataset_weights) != len(folders):
+            raise ValueError(
+                f"{len(options.dataset_weights)} dataset_weights for {len(folders)} datasets"
+            )
+        device = processes.device
+        pairs = read_pairs(folders, hands, options.split)
+        held_out = validation_pairs(folders, hands, options)
+        options = options.resolved(len(pairs))
+        datasets = _datasets(folders, pairs, options)
+        start = None
+        if processes.first:
+            folder.begin(
+                {
+                    "options": options.to_json(),
+                    "data_sha256": pairs.sha256(),
+                    "validation_sha256": None if held_out is None else held_out.sha256(),
+                    "hand_model": _hand_model(hands),
+                }
+            )
+            start = latest_checkpoint(
+                folder.checkpoints, options.architecture, options.representation, log
+            )
+            if held_out is None and options.split == "train":
+                log("no pair of split 'val': nothing is held out, so nothing is validated")
+        layer = HandLayer(hands).to(device)
+        n_bytes = set_bytes(len(pairs), options.representation)
+        resident = is_resident(options.resident, n_bytes, device)
+        if not resident:
+            log(f"the set takes {n_bytes / 2**30:.1f} GiB as vectors: streamed from a file")
+        rows = make_rows(pairs, options.representation, layer, device, resident=resident)
+        weights = row_weights(pairs, options.dataset_weights)
+        if start is None and processes.first:
+            start = _first_checkpoint(rows, options, device, weights)
+        validation = (
+            make_validation(held_out, layer, options, device)
+            if held_out is not None and processes.first
+            else None
+        )
+        run = _Run(
+            folder, options, hands, processes, pairs, datasets, rows, weights, validation,
+            processes.from_first(start), log, provenance,
+        )  # fmt: skip
+        if processes.first and not folder.finished:
+            run.write_session(resident)
+        return run
+
+    def write_session(self, resident: bool) -> None:
+        """This session's entry in `run.json`; what differs from the last one is said aloud."""
+        session = {
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "from_step": self.start.step,
+            "command": self.provenance.get("command"),
+            "git_revision": self.provenance.get("git_revision"),
+            "versions": self.versions,
+            "device": _device_name(self.processes.device),
+            "processes": self.processes.size,
+            "threads": torch.get_num_threads(),
+            "resident": resident,
+        }
+        before = self.folder.last_session()
+        changed = [
+            f"{key} {before[key]!r}, now {session[key]!r}"
+            for key in ("device", "processes", "threads")
+            if before and before[key] != session[key]
+        ]
+        if changed and self.start.step:
+            self.log(
+                f"earlier steps were taken with {'; '.join(changed)}: the run goes on, equal to an "
+                "undisturbed one within rounding only"
+                + (" and with other draws" if "device" in changed[0] else "")
+            )
+        self.folder.write_run(
+            {
+                "data": self.datasets,
+                "data_sha256": self.pairs.sha256(),
+                "hand_model": _hand_model(self.hands),
+                "rotation": self.rotation,
+            },
+            session,
+        )
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the caller's libraries and those that train."""
+        return {**self.provenance.get("versions", {}), **_versions()}
+
+    @property
+    def rotation(self) -> dict[str, str]:
+        """What pairs are turned by."""
+        kind = self.options.rotation
+        return {"kind": kind, "distribution": ROTATION_DISTRIBUTION[kind]}
+
+    def trained(self, progress: Report) -> TrainSummary:
+        """Take the steps that are left, and write what the run ends with."""
+        if self.processes.from_first(self.folder.finished):
+            return self._summary(self.start, _final_of(self.folder), was_finished=True)
+        o, device = self.options, self.processes.device
+        network = PriorNetwork(o.architecture)
+        network.load_state_dict(dict(self.start.weights))
+        network.to(device)
+        normalisation = self.start.normalisation.to(device)
+        if not self.processes.first:
+            steps = _Steps(self, network, normalisation, None, progress)
+            steps.take()
+            return self._summary(steps.state(), {})
+        if self.start.step:
+            self.log(f"goes on from step {self.start.step:,} of {o.steps:,}")
+        cut_metrics(self.folder.metrics, self.start.step, o.steps)
+        with Metrics(
+            self.folder.metrics, self.folder.tensorboard, self.start.step, self.log
+        ) as metrics:
+            steps = _Steps(self, network, normalisation, metrics, progress)
+            steps.take()
+            end = steps.state()
+            final = steps.validated(o.steps)
+        self._finish(network, normalisation, final)
+        return self._summary(end, final)
+
+    def _finish(
+        self, network: PriorNetwork, normalisation: Normalisation, final: Mapping[str, Any]
+    ) -> None:
+        """Curves, card and, last of all, the prior."""
+        o = self.options
+        record = PriorRecord(
+            architecture=o.architecture,
+            representation=o.representation,
+            normalisation=normalisation.to("cpu"),
+            weights={name: tensor.cpu() for name, tensor in network.state_dict().items()},
+            hand_model=_hand_model(self.hands),
+            latents=aggregate_posterior(
+                network, self.rows, normalisation, o, self.processes.device, self.weights
+            ),
+            training={
+                "data": self.datasets,
+                "data_sha256": self.pairs.sha256(),
+                "split": o.split,
+                "options": o.to_json(),
+                "steps": o.steps,
+                "samples_seen": o.steps * o.batch,
+                "final": dict(final),
+                "rotation": self.rotation,
+                "git_revision": self.provenance.get("git_revision"),
+                "versions": self.versions,
+                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            },
+        )
+        title = (
+            f"{o.model.upper()} of {o.representation}, {len(self.pairs):,} pairs, "
+            f"batches of {o.batch}, Adam {o.learning_rate:g}"
+        )
+        draw_curves(self.folder.curves, read_metrics(self.folder.metrics), title)
+        write_whole(self.folder.card, card_text(record).encode())
+        write_prior(self.folder.prior, record)
+
+    def _summary(
+        self, at: Checkpoint, final: Mapping[str, Any], was_finished: bool = False
+    ) -> TrainSummary:
+        o = self.options
+        return TrainSummary(
+            folder=self.folder.path, steps=o.steps, samples_seen=o.steps * o.batch,
+            seconds=at.seconds, final=final, resumed_from=self.start.step,
+            was_finished=was_finished,
+        )  # fmt: skip
+
+
+class _Steps:
+    """The steps themselves: where they are, what they cost, what they have told."""
+
+    def __init__(
+        self,
+        run: _Run,
+        network: PriorNetwork,
+        normalisation: Normalisation,
+        metrics: Metrics | None,
+        progress: Report,
+    ) -> None:
+        self.run, self.network, self.normalisation = run, network, normalisation
+        self.options, self.processes = run.options, run.processes
+        self.metrics, self.progress = metrics, progress
+        self.stepper = Stepper(network, self.options, self.processes)
+        if run.start.step:
+            self.stepper.restore(run.start.moments, run.start.step)
+        self.step = run.start.step
+        self.seconds = run.start.seconds
+        # Terms of the steps since the last line, on the device: fetched once a line.
+        device = self.processes.device
+        self.window = torch.zeros(self.options.log_every, len(TERMS), device=device)
+        self.filled = len(run.start.window)
+        self.window[: self.filled] = run.start.window.to(device)
+        self.last_validation: Mapping[str, Any] = {}
+        self.saved = self.step
+        self._row_began = self.seconds
+        self._row_steps = 0
+
+    def take(self) -> None:
+        """All steps that are left. Raises KeyboardInterrupt when stopped, DataError on NaN."""
+        o, last = self.options, self.options.steps
+        batches = Batches(
+            self.run.rows, o.representation, self.normalisation, o.draw,
+            device=self.processes.device, weights=self.run.weights,
+            rank=self.processes.rank, processes=self.processes.size,
+        )  # fmt: skip
+        with Interruption() as interruption, self._clock() as clock:
+            # The range first: when it ends, no batch is drawn in vain.
+            steps = range(self.step, last)
+            for step, (x, noise) in zip(steps, batches.from_step(self.step), strict=False):
+                terms = self.stepper(x, noise, o.learning_rate_at(step))
+                self.window[self.filled] = terms
+                self.filled += 1
+                self.step, self._row_steps = step + 1, self._row_steps + 1
+                line = self.step % o.log_every == 0 or self.step == last
+                # Processes agree on stopping; asking costs an exchange, so once a line.
+                alone = self.processes.size == 1
+                stop = (alone or line) and self.processes.any(interruption.asked)
+                check = self.step % o.validate_every == 0 and self.step < last
+                save = self.step % o.checkpoint_every == 0 or self.step == last or stop
+                if not (line or check or save):
+                    continue
+                means = self._fetched()
+                clock()
+                if line:
+                    self._tell(means)
+                if check:
+                    self.last_validation = self.validated(self.step)
+                if save:
+                    self.save()
+                if stop and self.step < last:
+                    raise KeyboardInterrupt(self._how_to_resume())
+                clock(counts=False)
+
+    @contextlib.contextmanager
+    def _clock(self) -> Iterator[Callable[..., None]]:
+        """Time of the steps alone, without validation and checkpoints."""
+        since = time.perf_counter()
+
+        def tick(counts: bool = True) -> None:
+            nonlocal since
+            now = time.perf_counter()
+            if counts:
+                self.seconds += now - since
+            since = now
+
+        yield tick
+
+    def _fetched(self) -> Tensor:
+        """The window's rows (k, 3), means over processes, on the CPU.
+
+        Raises DataError if one is no finite number: then nothing of it is saved.
+        """
+        rows = self.window[: self.filled].clone()
+        self.processes.average([rows])
+        rows = rows.double().cpu()
+        finite = torch.isfinite(rows)
+        if not finite.all():
+            k = int((~finite).any(1).nonzero()[0])
+            step = self.step - self.filled + k
+            # The sum is named only where both its parts are numbers.
+            term = next(t for t in (2, 1, 0) if not finite[k, t])
+            raise DataError(
+                f"training stopped: in step {step + 1:,} the {_SAID[TERMS[term]]} became "
+                f"{rows[k, term].item()} at the learning rate "
+                f"{self.options.learning_rate_at(step):g}; {_REMEDY}; the last checkpoint kept is "
+                f"of step {self.saved:,}"
+            )
+        return rows
+
+    def _tell(self, rows: Tensor) -> None:
+        """A line of the metrics: means of the window, which begins anew."""
+        took = max(self.seconds - self._row_began, 1e-9)
+        row = {
+            "step": self.step,
+            **dict(zip(TERMS, rows.mean(0).tolist(), strict=True)),
+            "lr": self.options.learning_rate_at(self.step - 1),
+            "samples_per_s": round(self._row_steps * self.options.batch / took, 1),
+            "seconds": round(self.seconds, 3),
+        }
+        self.filled, self._row_steps, self._row_began = 0, 0, self.seconds
+        if self.metrics is not None:
+            self.metrics.write(row)
+        self.progress(Progress(self.step, self.options.steps, row, self.last_validation))
+
+    def validated(self, step: int) -> Mapping[str, Any]:
+        """Figures of the held-out pairs, written; empty where none are held out."""
+        if self.run.validation is None or self.metrics is None:
+            return {}
+        figures = self.run.validation.figures(self.network, self.normalisation, self.options)
+        bad = [name for name, x in figures.items() if x is not None and not math.isfinite(x)]
+        if bad:
+            raise DataError(
+                f"training stopped: after step {step:,} the held-out {bad[0]} is "
+                f"{figures[bad[0]]}; {_REMEDY}; the last checkpoint kept is of step "
+                f"{self.saved:,}"
+            )
+        self.metrics.write({"step": step, "validation": figures})
+        return figures
+
+    def state(self) -> Checkpoint:
+        """Where the run is, on the CPU."""
+        o = self.options
+
+        def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+
+        return Checkpoint(
+            step=self.step, seconds=self.seconds, architecture=o.architecture,
+            representation=o.representation, normalisation=self.normalisation.to("cpu"),
+            weights=on_cpu(self.network.state_dict()), moments=on_cpu(self.stepper.moments()),
+            window=self.window[: self.filled].cpu(),
+        )  # fmt: skip
+
+    def save(self) -> None:
+        """A checkpoint, by the first process. Raises DataError where weights are not finite."""
+        if not self.processes.first:
+            return
+        state = self.state()
+        bad = [name for name, w in state.weights.items() if not torch.isfinite(w).all()]
+        if bad:
+            raise DataError(
+                f"training stopped: after step {self.step:,} the weights {bad[0]} are not finite, "
+                f"though the loss is; {_REMEDY}; the last checkpoint kept is of step "
+                f"{self.saved:,}"
+            )
+        write_checkpoint(self.run.folder.checkpoints, state)
+        self.saved = self.step
+
+    def _how_to_resume(self) -> str:
+        command = self.run.provenance.get("command")
+        return (
+            f"stopped after step {self.step:,} of {self.options.steps:,}, a checkpoint is saved; "
+            + (f"resume with: {command}" if command else "the same call resumes")
+        )
+
+
+_SAID = {"loss": "loss", "kl": "KL divergence", "error": "squared error"}
+_REMEDY = (
+    "a lower --lr, a longer --warmup, float32 instead of bfloat16, or --normalisation block or "
+    "zscore would help"
+)
+
+
+def _network(options: TrainOptions) -> PriorNetwork:
+    """The first network of a seed, the same on every device."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        return PriorNetwork(options.architecture)
+
+
+def _first_checkpoint(
+    rows: Rows, options: TrainOptions, device: torch.device, weights: Tensor | None
+) -> Checkpoint:
+    """Before the first step: the normalisation fitted, the first network."""
+    raw = typical_vectors(rows, options, device, weights)
+    normalisation = fit_normalisation(options.normalisation, options.representation, raw)
+    network = _network(options)
+    if options.init == "pca":
+        weight = options.weight / (options.representation.dim if options.reduction == "mean" else 1)
+        initialise_as_pca(network, normalisation.applied(raw), weight)
+    return Checkpoint(
+        step=0, seconds=0.0, architecture=options.architecture,
+        representation=options.representation, normalisation=normalisation.to("cpu"),
+        weights=network.state_dict(), moments={}, window=torch.zeros(0, len(TERMS)),
+    )  # fmt: skip
+
+
+def _datasets(
+    folders: Sequence[str | Path], pairs: Pairs, options: TrainOptions
+) -> list[dict[str, Any]]:
+    """What a run was trained on, for its record: names alone, no paths of anybody's machine.
+
+    weight: the share of the draws that are this dataset's.
+    """
+    samples = [int((pairs.dataset == k).sum()) for k in range(len(folders))]
+    weights = options.dataset_weights or samples
+    return [
+        {
+            "folder": Path(folder).resolve().name,
+            "samples": n,
+            "weight": weight / sum(weights),
+        }
+        for folder, n, weight in zip(folders, samples, weights, strict=True)
+    ]
+
+
+def _hand_model(hands: HandPair) -> dict[str, str]:
+    return {
+        "name": hands.right.name,
+        "right_sha256": hands.right.sha256,
+        "left_sha256": hands.left.sha256,
+    }
+
+
+def _final_of(folder: RunFolder) -> Mapping[str, Any]:
+    return read_prior(folder.prior).training["final"]
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("twohand500k", "torch", "numpy", "safetensors"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()})"
+
+
+def _step_seconds(network: PriorNetwork, options: TrainOptions, device: torch.device) -> float:
+    """Median time of a step on random numbers, not compiled: the step as it is, no data."""
+    network = network.to(device)
+    stepper = Stepper(network, replace(options, compile=False), Processes(0, 1, device))
+    x = torch.randn(options.batch, options.representation.dim, device=device)
+    noise = torch.randn(options.batch, options.latents, device=device)
+    times = []
+    for _ in range(8):
+        began = time.perf_counter()
+        stepper(x, noise, 0.0).cpu()
+        times.append(time.perf_counter() - began)
+    return sorted(times[2:])[3]
