@@ -13,9 +13,11 @@ import click
 
 from twohand500k.cli import options
 from twohand500k.errors import DataError
+from twohand500k.export.licences import licences_of
 from twohand500k.hand import HandPair, load_hands
 from twohand500k.pipeline.progress import bars
 from twohand500k.pipeline.provenance import git_revision, versions
+from twohand500k.shards import Dataset
 
 if TYPE_CHECKING:
     from interaction_prior.training import Progress, TrainingPlan, TrainOptions, TrainSummary
@@ -37,10 +39,19 @@ def _positive(ctx: click.Context, param: click.Parameter, value: float | None) -
     return value
 
 
+def _all_positive(
+    ctx: click.Context, param: click.Parameter, values: tuple[float, ...]
+) -> tuple[float, ...]:
+    """Each above 0, and finite."""
+    for value in values:
+        _positive(ctx, param, value)
+    return values
+
+
 @click.command("train-prior", context_settings={"max_content_width": 100})
 @click.option("--data", "folders", type=click.Path(path_type=Path), multiple=True, required=True,
               help="A dataset of interactions. May be repeated.")  # fmt: skip
-@click.option("--weight", "weights", type=float, multiple=True,
+@click.option("--weight", "weights", type=float, multiple=True, callback=_all_positive,
               help="Share of the draws of each --data, in their order.  "
               "[default: every pair counts once]")  # fmt: skip
 @options.out_dir
@@ -111,6 +122,8 @@ def train_prior(**given: Any) -> None:
         raise click.UsageError(
             f"{len(given['weights'])} --weight for {len(given['folders'])} --data: give one each"
         )
+    if given["seed"] < 0:
+        raise click.UsageError("--seed is not below 0")
     _need_torch()
     from interaction_prior.training.distributed import rank
 
@@ -126,7 +139,7 @@ def train_prior(**given: Any) -> None:
 def _train(given: dict[str, Any], rank: int) -> None:
     import torch
 
-    from interaction_prior.training import plan_training
+    from interaction_prior.training import Provenance, plan_training
     from interaction_prior.training import train_prior as train
 
     if given["threads"]:
@@ -149,11 +162,10 @@ def _train(given: dict[str, Any], rank: int) -> None:
         summary = train(
             given["folders"], given["out"], chosen, hands,
             device=device, log=log, progress=shown,
-            provenance={
-                "git_revision": git_revision(),
-                "versions": versions(),
-                "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            },
+            provenance=Provenance(
+                git_revision(), versions(), _command(),
+                [_terms(folder) for folder in given["folders"]],
+            ),
         )  # fmt: skip
     if rank == 0:
         click.echo(
@@ -161,6 +173,18 @@ def _train(given: dict[str, Any], rank: int) -> None:
             if given["as_json"]
             else _told(summary)
         )
+
+
+def _command() -> str:
+    """This process's command line, as one types it."""
+    program = Path(sys.argv[0])
+    said = ["python", "-m", "twohand500k.cli"] if program.name == "__main__.py" else [program.name]
+    return shlex.join([*said, *sys.argv[1:]])
+
+
+def _terms(folder: Path) -> list[str]:
+    """The licences of what went into a dataset, in words."""
+    return [f"{licence.source}: {licence.terms}" for licence in licences_of(Dataset(folder))]
 
 
 def _need_torch() -> None:

@@ -2,11 +2,12 @@
 
 from interaction_prior.training.loop import plan_training, train_prior
 from interaction_prior.training.options import PRESETS, TrainOptions
-from interaction_prior.training.summary import Progress, TrainingPlan, TrainSummary
+from interaction_prior.training.summary import Progress, Provenance, TrainingPlan, TrainSummary
 
 __all__ = [
     "PRESETS",
     "Progress",
+    "Provenance",
     "TrainOptions",
     "TrainSummary",
     "TrainingPlan",

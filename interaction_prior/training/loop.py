@@ -46,7 +46,13 @@ from interaction_prior.training.rows import (
 )
 from interaction_prior.training.run_folder import RunFolder
 from interaction_prior.training.steps import TERMS, Stepper
-from interaction_prior.training.summary import Progress, Report, TrainingPlan, TrainSummary
+from interaction_prior.training.summary import (
+    Progress,
+    Provenance,
+    Report,
+    TrainingPlan,
+    TrainSummary,
+)
 from interaction_prior.training.validation import Validation, make_validation, validation_pairs
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
@@ -64,12 +70,11 @@ def train_prior(
     device: str | torch.device = "cpu",
     log: Log = print,
     progress: Report | None = None,
-    provenance: Mapping[str, Any] | None = None,
+    provenance: Provenance | None = None,
 ) -> TrainSummary:
     """Train a prior on the interactions of datasets; the run folder `out` holds all of it.
 
-    hands: the model the datasets are on. provenance: {"git_revision", "versions", "command"} of
-    whoever calls, for the record. Under `torchrun`, every process calls this alike.
+    hands: the model the datasets are on. Under `torchrun`, every process calls this alike.
 
     Raises DataError for data that cannot be trained on (`data.read_pairs`), a folder of something
     else or another run, other options than the run was begun with, or a loss that is no number;
@@ -82,7 +87,7 @@ def train_prior(
             run = _Run.begun(
                 folders, folder, options, hands, processes,
                 log=log if processes.first else lambda line: None,
-                provenance=provenance or {},
+                provenance=provenance or Provenance(),
             )  # fmt: skip
             return run.trained(progress or (lambda report: None))
 
@@ -131,7 +136,7 @@ class _Run:
     validation: Validation | None
     start: Checkpoint
     log: Log
-    provenance: Mapping[str, Any]
+    provenance: Provenance
 
     @staticmethod
     def begun(
@@ -142,7 +147,7 @@ class _Run:
         processes: Processes,
         *,
         log: Log,
-        provenance: Mapping[str, Any],
+        provenance: Provenance,
     ) -> "_Run":
         """Data read, options compared, the newest checkpoint or the first network taken."""
         if options.batch % processes.size:
@@ -158,7 +163,7 @@ class _Run:
         pairs = read_pairs(folders, hands, options.split)
         held_out = validation_pairs(folders, hands, options)
         options = options.resolved(len(pairs))
-        datasets = _datasets(folders, pairs, options)
+        datasets = _datasets(folders, pairs, options, provenance.licences)
         start = None
         if processes.first:
             folder.begin(
@@ -201,8 +206,8 @@ class _Run:
         session = {
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "from_step": self.start.step,
-            "command": self.provenance.get("command"),
-            "git_revision": self.provenance.get("git_revision"),
+            "command": self.provenance.command,
+            "git_revision": self.provenance.git_revision,
             "versions": self.versions,
             "device": _device_name(self.processes.device),
             "processes": self.processes.size,
@@ -234,7 +239,7 @@ class _Run:
     @property
     def versions(self) -> dict[str, str]:
         """Of the caller's libraries and those that train."""
-        return {**self.provenance.get("versions", {}), **_versions()}
+        return {**self.provenance.versions, **_versions()}
 
     @property
     def rotation(self) -> dict[str, str]:
@@ -291,7 +296,7 @@ class _Run:
                 "samples_seen": o.steps * o.batch,
                 "final": dict(final),
                 "rotation": self.rotation,
-                "git_revision": self.provenance.get("git_revision"),
+                "git_revision": self.provenance.git_revision,
                 "versions": self.versions,
                 "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             },
@@ -476,7 +481,7 @@ class _Steps:
         self.saved = self.step
 
     def _how_to_resume(self) -> str:
-        command = self.run.provenance.get("command")
+        command = self.run.provenance.command
         return (
             f"stopped after step {self.step:,} of {self.options.steps:,}, a checkpoint is saved; "
             + (f"resume with: {command}" if command else "the same call resumes")
@@ -515,7 +520,10 @@ def _first_checkpoint(
 
 
 def _datasets(
-    folders: Sequence[str | Path], pairs: Pairs, options: TrainOptions
+    folders: Sequence[str | Path],
+    pairs: Pairs,
+    options: TrainOptions,
+    licences: Sequence[Sequence[str]] = (),
 ) -> list[dict[str, Any]]:
     """What a run was trained on, for its record: names alone, no paths of anybody's machine.
 
@@ -523,14 +531,13 @@ def _datasets(
     """
     samples = [int((pairs.dataset == k).sum()) for k in range(len(folders))]
     weights = options.dataset_weights or samples
-    return [
-        {
-            "folder": Path(folder).resolve().name,
-            "samples": n,
-            "weight": weight / sum(weights),
-        }
+    facts: list[dict[str, Any]] = [
+        {"folder": Path(folder).resolve().name, "samples": n, "weight": weight / sum(weights)}
         for folder, n, weight in zip(folders, samples, weights, strict=True)
     ]
+    for fact, terms in zip(facts, licences, strict=False):
+        fact["licences"] = list(terms)
+    return facts
 
 
 def _hand_model(hands: HandPair) -> dict[str, str]:

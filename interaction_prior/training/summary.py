@@ -1,11 +1,25 @@
-"""What a run says: while it goes (`Progress`), what it would do (`TrainingPlan`), what it did."""
+"""What goes with a run: who made it (`Provenance`), where it is, what it would do, what it did."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from interaction_prior.training.options import TrainOptions
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What whoever starts a run knows of it, for its record.
+
+    git_revision: of the checkout. versions: of libraries that made the data. command: what resumes
+    the run. licences: the terms of each dataset's sources, in words.
+    """
+
+    git_revision: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: str | None = None
+    licences: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)
