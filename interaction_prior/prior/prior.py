@@ -124,7 +124,7 @@ class InteractionPrior:
         hands: the hand model it was trained on; without, the open hand. Raises DataError for a
         file that is no prior, or hands that are not the prior's.
         """
-        record = read_prior(_file_of(where))
+        record = read_prior(prior_file(where))
         pair = hands if isinstance(hands, HandPair) else load_hands(hands or "open")
         theirs = (record.hand_model["right_sha256"], record.hand_model["left_sha256"])
         if theirs != (pair.right.sha256, pair.left.sha256):
@@ -237,7 +237,8 @@ class InteractionPrior:
         return pairs.to(self.device)
 
 
-def _file_of(where: str | Path) -> Path:
+def prior_file(where: str | Path) -> Path:
+    """The file that `InteractionPrior.load(where)` reads; DataError for a folder without one."""
     if str(where) == "open":
         return Path(str(resources.files("interaction_prior.open_prior").joinpath(PRIOR_FILE)))
     path = Path(where)

@@ -128,6 +128,34 @@ def refit(
     )
 
 
+def fit_skins(
+    model: HandModel, vertices: ArrayLike, pose: ArrayLike, betas: ArrayLike, transl: ArrayLike
+) -> Refit:
+    """Parameters on `model` whose skin lies nearest to given skins, each hand its own shape.
+
+    vertices (N, V, 3) m, in the model's order; pose (N, 16, 3) rad, betas (N, 10), transl (N, 3) m:
+    where to begin, right to some tens of degrees (a fit to the skin's joints); all finite.
+    Raises ValueError for another topology.
+    """
+    goal = np.ascontiguousarray(vertices, dtype=np.float64)
+    if goal.shape[1:] != model.v_template.shape:
+        raise ValueError(f"vertices must be (N, {len(model.v_template)}, 3), got {goal.shape}")
+    R = matrix_from_axis_angle(pose)
+    b, t = np.array(betas, dtype=np.float64), np.array(transl, dtype=np.float64)
+    if not all(np.isfinite(a).all() for a in (goal, R, b, t)):
+        raise ValueError("skins and where to begin must be finite; leave absent hands out")
+    if not len(goal):
+        return _nothing(0)
+    parts = []
+    for first in range(0, len(goal), _CHUNK):
+        rows = slice(first, first + _CHUNK)
+        each = np.arange(len(goal[rows]))
+        parts.append(_descend(model, goal[rows], R[rows], b[rows], t[rows], each, N_BETAS))
+    return Refit(
+        **{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Refit)}
+    )
+
+
 def refit_pair(
     source: HandPair,
     target: HandPair,
@@ -250,15 +278,24 @@ def _solve(
     shaped = source.with_shape(betas)
     goal = shaped.with_pose(pose, transl).vertices
     _, group = np.unique(group, return_inverse=True)
-    group = group.reshape(-1)
-    n, n_groups, n_vertices = len(pose), int(group.max(initial=-1)) + 1, goal.shape[1]
-    hands_in_group = np.bincount(group, minlength=n_groups)
-
     # Start from the same local rotations with the wrist in its old place.
     R = matrix_from_axis_angle(pose)
-    b = np.zeros((n, N_BETAS)) if known_betas is None else known_betas.copy()
+    b = np.zeros((len(pose), N_BETAS)) if known_betas is None else known_betas.copy()
     t = transl + shaped.rest_joints[:, 0] - target.with_shape(b).rest_joints[:, 0]
     free = N_BETAS if known_betas is None else 0
+    return _descend(target, goal, R, b, t, group.reshape(-1), free)
+
+
+def _descend(
+    target: HandModel, goal: Array, R: Array, b: Array, t: Array, group: np.ndarray, free: int
+) -> Refit:
+    """From n hands R (n, 16, 3, 3), b (n, 10), t (n, 3) down to the skins goal (n, V, 3).
+
+    group (n,) numbers the shapes 0, 1, ...; free: betas that may change, all or none. R, b, t are
+    written over.
+    """
+    n_groups, n_vertices = int(group.max(initial=-1)) + 1, goal.shape[1]
+    hands_in_group = np.bincount(group, minlength=n_groups)
     H, g, cost = _normal_equations(target, R, b, t, goal, free)
 
     damping = np.full(n_groups, 1e-4)
