@@ -84,8 +84,8 @@ class SampleStage:
         drawn = self.draw(first, first + BLOCK)
         fitted = fit_drawn(drawn, self.hands)
         reasons = [self._reason(drawn, fitted, row) for row in range(len(drawn))]
-        asked = np.arange(len(drawn))
-        asked = (asked >= begin) & (asked < end)
+        asked = np.zeros(len(drawn), dtype=np.bool_)
+        asked[begin:end] = True
         good = np.array([not code for code, _ in reasons], dtype=np.bool_)
         rejects = [
             Reject(str(drawn.sample_id[row]), self.source, *reasons[row])
