@@ -141,7 +141,9 @@ def _train(given: dict[str, Any], rank: int) -> None:
 
     from interaction_prior.training import Provenance, plan_training
     from interaction_prior.training import train_prior as train
+    from interaction_prior.training.allocation import keep_freed_memory
 
+    keep_freed_memory()
     if given["threads"]:
         torch.set_num_threads(given["threads"])
     device = _device(given["device"])

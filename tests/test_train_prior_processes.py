@@ -207,7 +207,7 @@ def test_data_that_cannot_be_trained_on_is_one_line(
     assert "has format 99, newer than" in said(newer)
     only_val = dataset(tmp_path / "only val", train=0, val=5)
     assert "no sample in split 'train': it has 5 val" in said(only_val)
-    assert "index.json" in said(tmp_path / "nowhere")
+    assert "is not a folder" in said(tmp_path / "nowhere")
 
 
 def test_a_checkpoint_of_another_representation_is_one_line(

@@ -2,7 +2,11 @@
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
+
+# torchrun passes Ctrl-C on to processes that the terminal has told already: that is no second one.
+_IMPATIENT_S = 1.0
 
 
 class Interruption:
@@ -13,6 +17,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked = False
+        self._asked_at = 0.0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
@@ -31,6 +36,8 @@ class Interruption:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        now = time.monotonic()
+        if not self.asked:
+            self.asked, self._asked_at = True, now
+        elif number == signal.SIGINT and now - self._asked_at > _IMPATIENT_S:
             raise KeyboardInterrupt
-        self.asked = True
