@@ -145,6 +145,16 @@ def test_files_that_are_no_prior_are_refused(tmp_path: Path) -> None:
             read_prior(path)
 
 
+def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write"):
+        write_prior(tmp_path / "file" / "prior.safetensors", _record())
+    (tmp_path / "folder" / "prior.safetensors").mkdir(parents=True)
+    with pytest.raises(DataError, match="cannot write"):
+        write_prior(tmp_path / "folder" / "prior.safetensors", _record())
+    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["prior.safetensors"]
+
+
 def test_weights_that_do_not_fit_are_refused() -> None:
     record = _record()
     with pytest.raises(DataError, match="do not fit"):

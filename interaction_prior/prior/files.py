@@ -4,6 +4,7 @@ Comes in: a `PriorRecord`. Goes out: `prior.safetensors`, written whole or not a
 running anything. A file that is none of ours, newer, or damaged is a `DataError` naming it.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -97,9 +98,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(whole, partial, metadata={_KEY: json.dumps(header, sort_keys=True)})
         partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot write {path}: {reason}") from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

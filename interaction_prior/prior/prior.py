@@ -21,6 +21,9 @@ from torch import Tensor
 
 from interaction_prior.hands import HandLayer
 from interaction_prior.hands.rotations import axis_angle_from_matrix
+from interaction_prior.prior.complete import STEPS, Given, completions
+from interaction_prior.prior.energy import pair_energy, to_prior
+from interaction_prior.prior.export import Exported, Form, export_decoder
 from interaction_prior.prior.files import PRIOR_FILE, PriorRecord, read_prior
 from interaction_prior.prior.network import Model, PriorNetwork
 from interaction_prior.representations import Normalisation, Representation
@@ -220,6 +223,36 @@ class InteractionPrior:
         a, b = self.encode(first).mean, self.encode(last).mean
         t = torch.linspace(0, 1, steps, device=self.device).reshape(-1, *[1] * a.ndim)
         return self.decode(a + t * (b - a))
+
+    def complete(
+        self,
+        pairs: PairTensors | Tensor,
+        *,
+        given: Given = "right",
+        n: int = 8,
+        seed: int = 0,
+        steps: int = STEPS,
+    ) -> PairTensors:
+        """n pairs (..., n, D) for each pair (..., D) of which one hand is given.
+
+        The other hand and the left hand's place are not read and may be NaN; they are drawn from
+        what the prior allows beside the given hand, which comes back as it was given. The same
+        seed gives the same completions.
+        """
+        return self.pairs(completions(self, self._raw(pairs), given, n, seed, steps))
+
+    def energy(self, pose: Tensor, betas: Tensor, place: Tensor | None = None) -> Tensor:
+        """How unlikely pairs are (...), nats, lower is likelier; differentiable. See `energy.py`.
+
+        pose (..., 2, 16, 3) axis-angle relative to the flat hand; betas (..., 2, 10); place
+        (..., 3), wrist_left - wrist_right, metres, for a prior with translation and for no other.
+        """
+        pose, betas = to_prior(self, pose), to_prior(self, betas)
+        return pair_energy(self, pose, betas, None if place is None else to_prior(self, place))
+
+    def export(self, path: str | Path, form: Form = "torch") -> Exported:
+        """Write the frozen decoder, z (B, d_z) -> raw vector (B, D), as ``torch`` or ``onnx``."""
+        return export_decoder(self, path, form)
 
     def _raw(self, pairs: PairTensors | Tensor) -> Tensor:
         if isinstance(pairs, PairTensors):
