@@ -104,9 +104,8 @@ class SampleStage:
         if not (asked & good).any():
             return None, rejects, stats
         samples = to_samples(
-            drawn.rows(good), fitted.rows(good), self.hands, self.source,
-            take=self.take, frame=first + np.flatnonzero(good),
-        )  # fmt: skip
+            drawn.rows(good), fitted.rows(good), self.hands, self.source, take=self.take
+        )
         return samples.select(asked[good]), rejects, stats
 
     def _reason(self, drawn: DrawnPairs, fitted: FittedPairs, row: int) -> tuple[str, str]:
@@ -142,13 +141,12 @@ def to_samples(
     source: str,
     *,
     take: str = "",
-    frame: Array | None = None,
 ) -> Samples:
     """Drawn pairs as interactions in the frame of the right wrist; every hand must be known.
 
-    take, frame (N,): where they come from, and their number in it. Joints and limits are of the
-    parameters as they are stored. Raises ValueError for pairs without a place: without it there is
-    no interaction.
+    take: provenance, the source where not given; draws are no frames of it, so they have no frame
+    numbers. Joints and limits are of the parameters as they are stored. Raises ValueError for pairs
+    without a place: without it there is no interaction.
     """
     if drawn.place is None:
         raise ValueError("pairs without the left hand's place are no interactions")
@@ -176,7 +174,6 @@ def to_samples(
         present=np.ones((n, 2), dtype=np.bool_),
         source=np.full(n, source),
         take=np.full(n, take or source),
-        frame=np.full(n, -1) if frame is None else frame,
         mirrored=np.zeros((n, 2), dtype=np.bool_),
         fit_error=fit_error,
         limit_violation=np.stack([limit_violation(hands[s], pose[:, s]) for s in sides], axis=1),
