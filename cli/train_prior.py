@@ -1,6 +1,7 @@
 """`twohand train-prior`: datasets in, a run folder with a trained interaction prior out."""
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -129,10 +130,10 @@ def train_prior(**given: Any) -> None:
 
     try:
         _train(given, rank())
-    except DataError:
-        # All processes of torchrun meet the same fault; one tells it.
+    except (DataError, KeyboardInterrupt) as end:
+        # All processes of torchrun end alike; one tells why.
         if rank():
-            sys.exit(1)
+            sys.exit(1 if isinstance(end, DataError) else 130)
         raise
 
 
@@ -179,9 +180,12 @@ def _train(given: dict[str, Any], rank: int) -> None:
 
 def _command() -> str:
     """This process's command line, as one types it."""
-    program = Path(sys.argv[0])
-    said = ["python", "-m", "twohand500k.cli"] if program.name == "__main__.py" else [program.name]
-    return shlex.join([*said, *sys.argv[1:]])
+    program = [Path(sys.argv[0]).name]
+    if program == ["__main__.py"]:
+        each = os.environ.get("LOCAL_WORLD_SIZE")
+        start = ["torchrun", "--nproc-per-node", each] if each else ["python"]
+        program = [*start, "-m", "twohand500k.cli"]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def _terms(folder: Path) -> list[str]:
@@ -258,17 +262,18 @@ class _Shown:
     def __call__(self, at: "Progress") -> None:
         if not self._show:
             return
-        what = f"loss {at.row['loss']:.4g}, {at.row['samples_per_s']:,.0f} pairs/s"
-        if at.validation:
-            what += f", held out {at.validation['mpjpe_mm']:.2f} mm"
+        loss, rate = f"loss {at.row['loss']:,.1f}", f"{at.row['samples_per_s']:,.0f}"
         if self._bar is not None:
+            # Short: a terminal of 100 columns shows all of it.
+            held_out = f" · {at.validation['mpjpe_mm']:.2f} mm" if at.validation else ""
+            what = f"{loss}{held_out} · {rate}/s"
             if self._task is None:
-                self._task = self._bar.add_task(
-                    "train-prior", total=at.steps, completed=at.step, rate=what
-                )
-            self._bar.update(self._task, completed=at.step, rate=f"steps · {what}")
+                self._task = self._bar.add_task("train-prior", total=at.steps, rate=what)
+            self._bar.update(self._task, completed=at.step, rate=what)
         elif time.monotonic() - self._last_line >= _LINE_EVERY_S or at.step == at.steps:
             self._last_line = time.monotonic()
+            held_out = f", held out {at.validation['mpjpe_mm']:.2f} mm" if at.validation else ""
+            what = f"{loss}, {rate} pairs/s{held_out}"
             click.echo(f"train-prior: {at.step:,} of {at.steps:,} steps, {what}", err=True)
 
 

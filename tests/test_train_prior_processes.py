@@ -104,7 +104,8 @@ def test_two_processes_under_torchrun_train_as_one(data: Path, tmp_path: Path) -
                 assert mine[key] == pytest.approx(his[key], rel=1e-4)
     run = json.loads((tmp_path / "two/run.json").read_text())
     assert run["sessions"][0]["processes"] == 2
-    assert run["sessions"][0]["command"].startswith("python -m twohand500k.cli train-prior")
+    said = run["sessions"][0]["command"]
+    assert said.startswith("torchrun --nproc-per-node 2 -m twohand500k.cli train-prior")
 
 
 # The command

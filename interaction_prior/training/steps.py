@@ -33,8 +33,9 @@ class Stepper:
             self._forward = compiled(self._terms, processes.device)
 
     def __call__(self, x: Tensor, noise: Tensor, learning_rate: float) -> Tensor:
-        loss, terms = self._forward(x, noise)
+        # Before the forward pass: its memory is the first to be used again.
         self._adam.zero_grad(set_to_none=True)
+        loss, terms = self._forward(x, noise)
         loss.backward()
         self._processes.average([p.grad for p in self._parameters if p.grad is not None])
         for group in self._adam.param_groups:
@@ -94,6 +95,8 @@ def compiled(
 
     def call(x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         try:
+            # A captured graph writes its results where the last step's lay: they are read by now.
+            torch.compiler.cudagraph_mark_step_begin()
             return fast(x, noise)
         except Exception as error:
             if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
