@@ -427,6 +427,7 @@ class _Steps:
         row = {
             "step": self.step,
             **dict(zip(TERMS, rows.mean(0).tolist(), strict=True)),
+            **({} if self.options.model == "vae" else {"kl": None}),
             "lr": self.options.learning_rate_at(self.step - 1),
             "samples_per_s": round(self._row_steps * self.options.batch / took, 1),
             "seconds": round(self.seconds, 3),

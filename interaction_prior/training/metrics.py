@@ -1,8 +1,8 @@
 """`Metrics`: what a run tells while it goes, `metrics.jsonl` and TensorBoard.
 
 Lines are {"step", "loss", "kl", "error", "lr", "samples_per_s", "seconds"}, means over the steps
-since the line before, and {"step", "validation": {…}}. A run that resumes from a checkpoint
-cuts the lines after it, so the file reads as if nothing had happened.
+since the line before ("kl" is null for an AE), and {"step", "validation": {…}}. A run that
+resumes from a checkpoint cuts the lines after it, so the file reads as if nothing had happened.
 """
 
 import contextlib
@@ -76,22 +76,26 @@ class Metrics:
         with contextlib.suppress(OSError):
             self._file.close()
         if self._board is not None:
-            self._board.close()
+            # A full disk has been told of already.
+            with contextlib.suppress(OSError):
+                self._board.close()
 
     def write(self, row: Mapping[str, Any]) -> None:
         """One line, on its way to the disk at once."""
         try:
             self._file.write(json_line(dict(row)))
             self._file.flush()
+            self._show(row)
         except OSError as error:
             raise disk_error(error, self._path) from error
-        if self._board is not None:
-            group, values = ("validation", row["validation"]) if "validation" in row else (
-                "train", {k: v for k, v in row.items() if k not in ("step", "seconds")}
-            )  # fmt: skip
-            for name, value in values.items():
-                if value is not None:
-                    self._board.add_scalar(f"{group}/{name}", value, row["step"])
+
+    def _show(self, row: Mapping[str, Any]) -> None:
+        """The same in TensorBoard."""
+        group = "validation" if "validation" in row else "train"
+        values = row.get("validation", row)
+        for name, value in values.items():
+            if value is not None and name not in ("step", "seconds") and self._board is not None:
+                self._board.add_scalar(f"{group}/{name}", value, row["step"])
 
 
 def _board(folder: Path, from_step: int, log: Callable[[str], None]) -> Any:

@@ -11,6 +11,7 @@ One process at a time writes it: a lock that the kernel lets go of when the proc
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,8 +82,9 @@ class RunFolder:
         """The folder made, and nobody else's while inside.
 
         Raises DataError for a folder of something else, one that another process writes, or one
-        that cannot be made.
+        that cannot be made. A folder made here in which nothing came to lie is gone afterwards.
         """
+        made = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             content = {entry.name for entry in self.path.iterdir()}
@@ -97,7 +99,11 @@ class RunFolder:
         with _locked(self.path):
             remove_temporaries(self.path)
             remove_temporaries(self.checkpoints)
-            yield
+            try:
+                yield
+            finally:
+                if made and {entry.name for entry in self.path.iterdir()} == {WORK}:
+                    shutil.rmtree(self.path, ignore_errors=True)
 
     def begin(self, what: Mapping[str, Any]) -> bool:
         """Write what is trained, or compare it with what is there; whether it was there.
