@@ -15,6 +15,7 @@ is a constant here, where `build` measures it over a take.
 """
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 
@@ -104,9 +105,15 @@ def fit_drawn(drawn: DrawnPairs, hands: HandPair) -> FittedPairs:
 
 def limit_violation(model: HandModel, pose: Array) -> Array:
     """Largest excess (N,) over the limits of joints of poses (N, 16, 3), rad; NaN for NaN."""
-    anatomy = Anatomy.of(model)
+    anatomy = _anatomy(model)
     excess: Array = anatomy.limit_excess(anatomy.angles_from_pose(pose))
     return excess.max(axis=(-2, -1))
+
+
+@lru_cache(maxsize=4)
+def _anatomy(model: HandModel) -> Anatomy:
+    """The anatomy of a model, kept for the next block of its hands."""
+    return Anatomy.of(model)
 
 
 # pose, betas, wrist, residual, converged of n hands of one side.

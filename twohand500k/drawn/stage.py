@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twohand500k.conventions import LEFT, RIGHT
+from twohand500k.conventions import LEFT, RIGHT, SIDES
 from twohand500k.drawn.fit import FittedPairs, fit_drawn, limit_violation
 from twohand500k.drawn.pairs import DrawnPairs
-from twohand500k.hand import HandPair
+from twohand500k.hand import HandModel, HandPair
 from twohand500k.hand.rigid import in_right_wrist
 from twohand500k.pipeline import Stats, Summary, UnitResult
 from twohand500k.shards import Reject, Samples
@@ -83,7 +83,11 @@ class SampleStage:
         """Rows begin .. end - 1 of the block of draws that begins at `first`."""
         drawn = self.draw(first, first + BLOCK)
         fitted = fit_drawn(drawn, self.hands)
-        reasons = [self._reason(drawn, fitted, row) for row in range(len(drawn))]
+        lengths = np.stack(
+            [_hand_length(self.hands[s], fitted.betas[:, s], fitted.pose[:, s]) for s in _SIDES],
+            axis=1,
+        )
+        reasons = [self._reason(drawn, fitted, lengths, row) for row in range(len(drawn))]
         asked = np.zeros(len(drawn), dtype=np.bool_)
         asked[begin:end] = True
         good = np.array([not code for code, _ in reasons], dtype=np.bool_)
@@ -108,30 +112,39 @@ class SampleStage:
         )
         return samples.select(asked[good]), rejects, stats
 
-    def _reason(self, drawn: DrawnPairs, fitted: FittedPairs, row: int) -> tuple[str, str]:
+    def _reason(
+        self, drawn: DrawnPairs, fitted: FittedPairs, lengths: Array, row: int
+    ) -> tuple[str, str]:
         """Why a draw is refused, and what was seen; empty where it is kept."""
-        if not fitted.known[row].all():
-            sides = " and ".join(("right", "left")[s] for s in np.flatnonzero(~fitted.known[row]))
+        known, residual = fitted.known[row], fitted.residual[row]
+        if not known.all():
+            sides = " and ".join(SIDES[side] for side in np.flatnonzero(~known))
             return NOT_FINITE, f"{sides}: numbers that are not finite, or overflow in the fit"
-        residual = fitted.residual[row]
         if residual.max() > self.max_residual_m:
             return FIT_RESIDUAL, (
                 f"drawn {drawn.form} {1e3 * residual[RIGHT]:.2f} mm (right) and "
                 f"{1e3 * residual[LEFT]:.2f} mm (left) from the nearest hand, at most "
                 f"{1e3 * self.max_residual_m:g} mm allowed"
             )
-        for side, name in enumerate(("right", "left")):
-            beta = float(np.abs(fitted.betas[row, side]).max())
+        for side in _SIDES:
+            beta, length = float(np.abs(fitted.betas[row, side]).max()), float(lengths[row, side])
             if beta > _MOST_BETA:
-                return IMPLAUSIBLE_SHAPE, f"{name}: a beta of {beta:.1f}"
-            joints = self.hands[side].with_shape(fitted.betas[row, side]).with_pose().joints
-            length = float(np.linalg.norm(np.diff(joints[_MIDDLE], axis=0), axis=1).sum())
+                return IMPLAUSIBLE_SHAPE, f"{SIDES[side]}: a beta of {beta:.1f}"
             if not HAND_LENGTH_M[0] <= length <= HAND_LENGTH_M[1]:
-                return IMPLAUSIBLE_SHAPE, f"{name}: {length:.3f} m from wrist to middle fingertip"
+                return IMPLAUSIBLE_SHAPE, (
+                    f"{SIDES[side]}: {length:.3f} m from wrist to middle fingertip"
+                )
         return "", ""
 
 
+_SIDES = (RIGHT, LEFT)
 _MIDDLE = [0, 9, 10, 11, 12]
+
+
+def _hand_length(model: HandModel, betas: Array, pose: Array) -> Array:
+    """Wrist to middle fingertip along the bones (n,), m, as `verify` takes it."""
+    joints = model.with_shape(betas).with_pose(pose).joints[:, _MIDDLE]
+    return np.asarray(np.linalg.norm(np.diff(joints, axis=1), axis=-1).sum(axis=-1))
 
 
 def to_samples(
@@ -151,18 +164,17 @@ def to_samples(
     if drawn.place is None:
         raise ValueError("pairs without the left hand's place are no interactions")
     n = len(drawn)
-    sides = (RIGHT, LEFT)
     wrist = fitted.wrist.copy()
     wrist[:, LEFT] += drawn.place
     J0 = np.stack(
-        [hands[s].with_shape(fitted.betas[:, s]).rest_joints[:, 0] for s in sides], axis=1
+        [hands[s].with_shape(fitted.betas[:, s]).rest_joints[:, 0] for s in _SIDES], axis=1
     )
     betas = _stored(fitted.betas)
     pose, transl = (
         _stored(a) for a in in_right_wrist(hands, fitted.pose, fitted.betas, wrist - J0)
     )
     joints = [
-        hands[s].with_shape(betas[:, s]).with_pose(pose[:, s], transl[:, s]).joints for s in sides
+        hands[s].with_shape(betas[:, s]).with_pose(pose[:, s], transl[:, s]).joints for s in _SIDES
     ]
     fit_error = np.full((n, 2), np.nan) if drawn.form == "mano" else fitted.residual
     return Samples(
@@ -176,7 +188,7 @@ def to_samples(
         take=np.full(n, take or source),
         mirrored=np.zeros((n, 2), dtype=np.bool_),
         fit_error=fit_error,
-        limit_violation=np.stack([limit_violation(hands[s], pose[:, s]) for s in sides], axis=1),
+        limit_violation=np.stack([limit_violation(hands[s], pose[:, s]) for s in _SIDES], axis=1),
     )
 
 
