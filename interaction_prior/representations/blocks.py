@@ -71,10 +71,8 @@ class Block:
         """The block of the pair turned by rotations Q (..., 3, 3)."""
         if not self.turns:
             return block
-        items = self.split(block)
-        Q = Q[..., None, None, :, :]
         if self.kind == "axis-angle":
-            return axis_angle_from_matrix(Q @ matrix_from_axis_angle(items)).flatten(-3)
-        # Points, and the columns of a matrix, are vectors of space.
-        vectors = items.unflatten(-1, (-1, 3))
-        return (vectors @ Q.transpose(-1, -2)).flatten(-4)
+            R = matrix_from_axis_angle(self.split(block))
+            return axis_angle_from_matrix(Q[..., None, None, :, :] @ R).flatten(-3)
+        # Points, and the columns of a matrix, are vectors of space: one product a pair.
+        return (block.unflatten(-1, (-1, 3)) @ Q.transpose(-1, -2)).flatten(-2)

@@ -14,6 +14,13 @@ from interaction_prior.training.metrics import Row
 _TRAIN, _VALIDATION = "#3b6ea5", "#c8553d"
 
 
+class _Plain(LogFormatter):
+    """20,000 rather than 2e+04, for the ticks that `LogFormatter` would label."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:,g}" if super().__call__(x, pos) else ""
+
+
 def draw_curves(path: Path, rows: Sequence[Row], title: str) -> None:
     """Write the picture of the lines of a `metrics.jsonl`."""
     figure = Figure(figsize=(11, 7), layout="constrained")
@@ -37,9 +44,9 @@ def draw_curves(path: Path, rows: Sequence[Row], title: str) -> None:
     for axis in axes.flat:
         if axis.lines:
             axis.set_yscale("log")
-            # Plain numbers, between the powers of ten too where there is room.
-            axis.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False))
-            axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.4)))
+            # Between the powers of ten too where there is room.
+            axis.yaxis.set_major_formatter(_Plain(labelOnlyBase=False))
+            axis.yaxis.set_minor_formatter(_Plain(minor_thresholds=(1.5, 0.4)))
             axis.legend(frameon=False, fontsize=9)
         else:
             axis.text(0.5, 0.5, "none", transform=axis.transAxes, ha="center", color="#888888")
