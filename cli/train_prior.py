@@ -27,7 +27,8 @@ _LINE_EVERY_S = 10.0
 # Options of the command that are `TrainOptions`' own under another name.
 _NAMES = {"lr": "learning_rate", "lambda_": "weight", "warmup": "warmup_steps"}
 _FIELDS = (
-    "normalisation", "model", "latents", "hidden", "init", "lambda_", "reduction", "batch", "lr",
+    "normalisation", "unit_mm", "likeness", "plausibility", "model", "latents", "hidden", "init",
+    "lambda_", "reduction", "batch", "lr",
     "steps", "epochs", "schedule", "warmup", "split", "rotation", "swap", "seed", "precision",
     "compile", "resident", "log_every", "validate_every", "checkpoint_every",
 )  # fmt: skip
@@ -56,9 +57,10 @@ def _all_positive(
               help="Share of the draws of each --data, in their order.  "
               "[default: every pair counts once]")  # fmt: skip
 @options.out_dir
-@click.option("--preset", type=click.Choice(["paper", "large-batch"]), default="paper",
+@click.option("--preset", type=click.Choice(["paper", "large-batch", "open"]), default="paper",
               show_default=True,
-              help="What options not given are: the paper's, or the same loss sooner.")  # fmt: skip
+              help="What options not given are: the paper's, the same loss sooner, or as the "
+              "prior that ships was made, for drawing from it.")  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "all"]),
               help="Which samples: 'all' leaves none to validate on.  [preset: train]")  # fmt: skip
 @click.option("--representation", type=click.Choice(["joints", "vertices", "mano"]),
@@ -67,28 +69,39 @@ def _all_positive(
               help="Of mano's rotations.  [preset: 6d]")  # fmt: skip
 @click.option("--with-translation/--no-translation", default=None,
               help="Whether the left hand's place is part of it: only then samples are "
-              "interactions.  [preset: no]")  # fmt: skip
+              "interactions.  [preset: no, no, yes]")  # fmt: skip
 @click.option("--model", type=click.Choice(["vae", "ae"]), help="[preset: vae]")
-@click.option("--normalisation", type=click.Choice(["block", "zscore", "none"]),
-              help="What the squared error is measured in.  [preset: block]")  # fmt: skip
+@click.option("--normalisation", type=click.Choice(["geometric", "block", "zscore", "none"]),
+              help="What the squared error is measured in.  [preset: geometric]")  # fmt: skip
+@click.option("--unit-mm", type=float, callback=_positive,
+              help="geometric: the movement of the joints that counts as 1.  "
+              "[preset: 5]")  # fmt: skip
+@click.option("--likeness", type=click.FloatRange(min=0),
+              help="Weight of the prior's own draws being like the data.  "
+              "[preset: 0, 0, 600]")  # fmt: skip
+@click.option("--plausibility", type=click.FloatRange(min=0),
+              help="Weight of the draws' overlap and limits.  [preset: 0, 0, 15]")  # fmt: skip
 @click.option("--hidden", type=click.IntRange(min=1),
               help="Width of hidden layers.  [preset: 512]")  # fmt: skip
 @click.option("--latents", type=click.IntRange(min=1), help="d_z.  [preset: 128]")
 @click.option("--init", type=click.Choice(["he", "pca"]),
-              help="First weights: random, or the best linear VAE.  [preset: he]")  # fmt: skip
+              help="First weights: random, or the best linear VAE.  [preset: pca]")  # fmt: skip
 @click.option("--lambda", "lambda_", type=float, callback=_positive,
               help="Weight of the squared error.  [preset: 100]")  # fmt: skip
 @click.option("--reduction", type=click.Choice(["sum", "mean"]),
               help="Of the squared error over a vector's numbers.  [preset: sum]")  # fmt: skip
 @click.option("--batch", type=click.IntRange(min=1),
-              help="Pairs in a step, of all processes together.  [preset: 64, 512]")  # fmt: skip
+              help="Pairs in a step, of all processes together.  "
+              "[preset: 64, 512, 256]")  # fmt: skip
 @click.option("--lr", type=float, callback=_positive,
-              help="Adam's learning rate.  [preset: 1e-5, 1e-3]")  # fmt: skip
+              help="Adam's learning rate.  [preset: 1e-5, 1e-3, 7e-4]")  # fmt: skip
 @click.option("--schedule", type=click.Choice(["constant", "cosine"]),
-              help="Of the rate.  [preset: constant, cosine]")  # fmt: skip
+              help="Of the rate.  [preset: constant, cosine, cosine]")  # fmt: skip
 @click.option("--warmup", type=click.IntRange(min=0),
-              help="Steps in which the rate rises.  [preset: 0, 200]")  # fmt: skip
-@click.option("--steps", type=click.IntRange(min=1), help="The budget.  [preset: 200000, 30000]")
+              help="Steps in which the rate rises.  [preset: 0, 200, 200]")  # fmt: skip
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="The budget.  [preset: 200000, 30000, 12000]"
+)
 @click.option("--epochs", type=float, callback=_positive, help="The budget, instead of --steps.")
 @click.option("--rotation", type=click.Choice(["uniform", "none"]),
               help="One random rotation for both hands.  [preset: uniform]")  # fmt: skip

@@ -33,6 +33,7 @@ from interaction_prior.training.checkpoint import (
 )
 from interaction_prior.training.curves import draw_curves
 from interaction_prior.training.distributed import Processes, joined
+from interaction_prior.training.draws import draws_loss
 from interaction_prior.training.interruption import Interruption
 from interaction_prior.training.latents import aggregate_posterior
 from interaction_prior.training.metrics import Metrics, cut_metrics, read_metrics
@@ -187,7 +188,7 @@ class _Run:
         rows = make_rows(pairs, options.representation, layer, device, resident=resident)
         weights = row_weights(pairs, options.dataset_weights)
         if start is None and processes.first:
-            start = _first_checkpoint(rows, options, device, weights)
+            start = _first_checkpoint(rows, options, layer, device, weights)
         validation = (
             make_validation(held_out, layer, options, device)
             if held_out is not None and processes.first
@@ -334,7 +335,10 @@ class _Steps:
         self.run, self.network, self.normalisation = run, network, normalisation
         self.options, self.processes = run.options, run.processes
         self.metrics, self.progress = metrics, progress
-        self.stepper = Stepper(network, self.options, self.processes)
+        self.stepper = Stepper(
+            network, self.options, self.processes,
+            draws_loss(run.hands, self.options, normalisation, self.processes.device),
+        )  # fmt: skip
         if run.start.step:
             self.stepper.restore(run.start.moments, run.start.step)
         self.step = run.start.step
@@ -400,7 +404,7 @@ class _Steps:
         yield tick
 
     def _fetched(self) -> Tensor:
-        """The window's rows (k, 3), means over processes, on the CPU.
+        """The window's rows (k, 4), means over processes, on the CPU.
 
         Raises DataError if one is no finite number: then nothing of it is saved.
         """
@@ -412,7 +416,7 @@ class _Steps:
             k = int((~finite).any(1).nonzero()[0])
             step = self.step - self.filled + k
             # The sum is named only where both its parts are numbers.
-            term = next(t for t in (2, 1, 0) if not finite[k, t])
+            term = next(t for t in (3, 2, 1, 0) if not finite[k, t])
             raise DataError(
                 f"training stopped: in step {step + 1:,} the {_SAID[TERMS[term]]} became "
                 f"{rows[k, term].item()} at the learning rate "
@@ -428,6 +432,7 @@ class _Steps:
             "step": self.step,
             **dict(zip(TERMS, rows.mean(0).tolist(), strict=True)),
             **({} if self.options.model == "vae" else {"kl": None}),
+            **({} if self.options.draws else {"draws": None}),
             "lr": self.options.learning_rate_at(self.step - 1),
             "samples_per_s": round(self._row_steps * self.options.batch / took, 1),
             "seconds": round(self.seconds, 3),
@@ -489,7 +494,9 @@ class _Steps:
         )
 
 
-_SAID = {"loss": "loss", "kl": "KL divergence", "error": "squared error"}
+_SAID = {
+    "loss": "loss", "kl": "KL divergence", "error": "squared error", "draws": "term of the draws",
+}  # fmt: skip
 _REMEDY = (
     "a lower --lr, a longer --warmup, float32 instead of bfloat16, or --normalisation block or "
     "zscore would help"
@@ -504,11 +511,17 @@ def _network(options: TrainOptions) -> PriorNetwork:
 
 
 def _first_checkpoint(
-    rows: Rows, options: TrainOptions, device: torch.device, weights: Tensor | None
+    rows: Rows,
+    options: TrainOptions,
+    layer: HandLayer,
+    device: torch.device,
+    weights: Tensor | None,
 ) -> Checkpoint:
     """Before the first step: the normalisation fitted, the first network."""
     raw = typical_vectors(rows, options, device, weights)
-    normalisation = fit_normalisation(options.normalisation, options.representation, raw)
+    normalisation = fit_normalisation(
+        options.normalisation, options.representation, raw, layer, options.unit_mm / 1e3
+    )
     network = _network(options)
     if options.init == "pca":
         weight = options.weight / (options.representation.dim if options.reduction == "mean" else 1)

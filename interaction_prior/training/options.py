@@ -35,7 +35,9 @@ class TrainOptions:
 
     The paper's: representation (its final one; 6D is ours), model, latents (d_z), weight
     (lambda_3), reduction (equation 4 has the norm), batch, learning_rate, a constant rate.
-    Ours, for it is silent: normalisation, hidden, init, steps, rotation, swap.
+    Ours, for it is silent: normalisation and unit_mm (`representations.normalisation`), hidden,
+    init, steps, rotation, swap. Ours beside equation 4, and none by default: likeness,
+    plausibility, the weights w_l and w_p of what the prior draws of itself (`training.draws`).
 
     batch: rows of a step over all processes. steps: the budget; epochs instead of it becomes steps
     once the number of pairs is known. warmup_steps: over which the rate rises from 0; "cosine":
@@ -45,13 +47,16 @@ class TrainOptions:
     """
 
     representation: Representation = field(default_factory=lambda: Representation("mano"))
-    normalisation: NormalisationKind = "block"
+    normalisation: NormalisationKind = "geometric"
+    unit_mm: float = 5.0
     model: Model = "vae"
     latents: int = 128
     hidden: int = 512
-    init: Initial = "he"
+    init: Initial = "pca"
     weight: float = 100.0
     reduction: Reduction = "sum"
+    likeness: float = 0.0
+    plausibility: float = 0.0
     batch: int = 64
     learning_rate: float = 1e-5
     steps: int = 200_000
@@ -80,8 +85,11 @@ class TrainOptions:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"{name} = {value!r} is not above 0")
-        if self.warmup_steps < 0 or self.seed < 0:
-            raise ValueError("warmup_steps and seed are not below 0")
+        for name in ("warmup_steps", "seed", "likeness", "plausibility"):
+            if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
+                raise ValueError(f"{name} = {getattr(self, name)!r} is below 0")
+        if self.draws and self.model == "ae":
+            raise ValueError("an AE draws nothing of itself: no likeness, no plausibility")
         if any(not (w > 0 and math.isfinite(w)) for w in self.dataset_weights):
             raise ValueError(f"dataset_weights = {self.dataset_weights} are not all above 0")
 
@@ -95,6 +103,11 @@ class TrainOptions:
     def architecture(self) -> Architecture:
         """The network these options make."""
         return Architecture(self.representation.dim, self.model, self.latents, self.hidden)
+
+    @property
+    def draws(self) -> bool:
+        """Whether what the prior draws of itself is part of the loss."""
+        return self.likeness > 0 or self.plausibility > 0
 
     @property
     def draw(self) -> Draw:
@@ -137,15 +150,26 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "resident": RESIDENT,
 }
 _POSITIVE = (
-    "latents", "hidden", "weight", "batch", "learning_rate", "steps", "epochs",
+    "unit_mm", "latents", "hidden", "weight", "batch", "learning_rate", "steps", "epochs",
     "log_every", "validate_every", "checkpoint_every",
 )  # fmt: skip
 
-# "paper": the paper's settings; the budget is ours. "large-batch": the same loss sooner.
+# "paper": the paper's settings; the budget is ours. "large-batch": the same loss sooner. "open":
+# for drawing interactions; how the prior that ships was made.
 PRESETS: Mapping[str, TrainOptions] = {
     "paper": TrainOptions(),
     "large-batch": TrainOptions(
         batch=512, learning_rate=1e-3, schedule="cosine", warmup_steps=200, steps=30_000
+    ),
+    "open": TrainOptions(
+        representation=Representation("mano", "6d", with_translation=True),
+        likeness=600.0,
+        plausibility=15.0,
+        batch=256,
+        learning_rate=7e-4,
+        schedule="cosine",
+        warmup_steps=200,
+        steps=12_000,
     ),
 }
 

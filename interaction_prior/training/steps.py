@@ -1,4 +1,4 @@
-"""`Stepper`: one step of training, forward, loss (equation 4), backward, Adam.
+"""`Stepper`: one step of training, forward, loss (equation 4, and what is added), backward, Adam.
 
 The terms of the loss stay on the device; whoever wants them fetches them, seldom.
 """
@@ -13,18 +13,29 @@ from torch import Tensor
 from interaction_prior.prior import PriorNetwork
 from interaction_prior.prior.loss import prior_loss
 from interaction_prior.training.distributed import Processes
+from interaction_prior.training.draws import DrawsLoss
 from interaction_prior.training.options import TrainOptions
 from twohand500k.errors import DataError
 
-TERMS = ("loss", "kl", "error")
+TERMS = ("loss", "kl", "error", "draws")
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Stepper:
-    """``terms = stepper(x, noise, rate)``: the network one step further; terms (3,), `TERMS`."""
+    """``terms = stepper(x, noise, rate)``: the network one step further; terms (4,), `TERMS`.
 
-    def __init__(self, network: PriorNetwork, options: TrainOptions, processes: Processes) -> None:
+    draws: the term beside equation 4, if any.
+    """
+
+    def __init__(
+        self,
+        network: PriorNetwork,
+        options: TrainOptions,
+        processes: Processes,
+        draws: DrawsLoss | None = None,
+    ) -> None:
         self.network, self._options, self._processes = network, options, processes
+        self._draws = draws
         self._parameters = list(network.parameters())
         # One kernel over all parameters instead of some ten for each.
         self._adam = torch.optim.Adam(self._parameters, lr=options.learning_rate, fused=True)
@@ -54,7 +65,11 @@ class Stepper:
             x, reconstruction, mean, log_variance,
             weight=o.weight, reduction=o.reduction, variational=o.model == "vae",
         )  # fmt: skip
-        return terms.total, torch.stack([terms.total, terms.kl, terms.error]).detach()
+        drawn = terms.error.new_zeros(())
+        if self._draws is not None:
+            drawn = self._draws(self.network.decode, noise, x)
+        total = terms.total + drawn
+        return total, torch.stack([total, terms.kl, terms.error, drawn]).detach()
 
     def moments(self) -> dict[str, Tensor]:
         """Adam's two moments of every parameter, ``NAME.exp_avg`` and ``NAME.exp_avg_sq``."""
