@@ -63,8 +63,13 @@ def test_the_energy_is_the_formula() -> None:
     z = prior.encode(pairs).mean
     scale = prior.normalisation.scale
     error = (((prior.decode(z).x - pairs.x) / scale) ** 2).sum(-1)
-    expected = 0.5 * (z**2).sum(-1) + 100.0 * error
+    mean, covariance = prior.record.latents["mean"], prior.record.latents["covariance"]
+    codes = torch.distributions.MultivariateNormal(mean, covariance)
+    expected = codes.log_prob(mean) - codes.log_prob(z) + 10.0 * error
     torch.testing.assert_close(prior.energy(pose, betas, place), expected, rtol=1e-3, atol=1e-2)
+    bare = InteractionPrior(replace(prior.record, latents={}), synthetic_hands(), "cpu")
+    expected = 0.5 * (z**2).sum(-1) + 10.0 * error
+    torch.testing.assert_close(bare.energy(pose, betas, place), expected, rtol=1e-3, atol=1e-2)
 
 
 def test_the_weight_is_the_trainings() -> None:

@@ -111,7 +111,7 @@ def _optimised(
 ) -> Tensor:
     """Latents (..., d_z) between the drawn code and the given hand: the module's argmin."""
     weight = error_weight(prior.record)
-    precision = _precision(prior)
+    precision = prior.codes.precision
     with torch.enable_grad():
         z = start.clone().requires_grad_()
         optimiser = torch.optim.Adam([z], _STEP)
@@ -123,11 +123,3 @@ def _optimised(
             (z.grad,) = torch.autograd.grad(loss, z)
             optimiser.step()
     return z.detach()
-
-
-def _precision(prior: "InteractionPrior") -> Tensor:
-    """C^-1 (d_z, d_z): of the codes' covariance where it is stored, else of a standard normal."""
-    if "covariance" not in prior.record.latents:
-        return torch.eye(prior.latents, device=prior.device)
-    covariance = prior.record.latents["covariance"].double()
-    return torch.linalg.inv(covariance).float().to(prior.device)

@@ -22,7 +22,7 @@ from torch import Tensor
 from interaction_prior.hands import HandLayer
 from interaction_prior.hands.rotations import axis_angle_from_matrix
 from interaction_prior.prior.complete import STEPS, Given, completions
-from interaction_prior.prior.energy import pair_energy, to_prior
+from interaction_prior.prior.energy import CodeNormal, pair_energy, to_prior
 from interaction_prior.prior.export import Exported, Form, export_decoder
 from interaction_prior.prior.files import PRIOR_FILE, PriorRecord, read_prior
 from interaction_prior.prior.network import Model, PriorNetwork
@@ -159,6 +159,11 @@ class InteractionPrior:
     def training(self) -> Mapping[str, Any]:
         """What it was trained on and how."""
         return self.record.training
+
+    @cached_property
+    def codes(self) -> CodeNormal:
+        """The normal that codes follow: fitted to the training set's, or the standard one."""
+        return CodeNormal.of(self.record).to(self.device)
 
     # Vectors, codes and hands
 
