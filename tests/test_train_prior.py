@@ -174,6 +174,7 @@ def test_aggregate_posterior_is_that_of_drawn_latents(data: Path, run: Path) -> 
     {"representation": Representation("mano", "axis-angle"), "normalisation": "zscore"},
     {"precision": "bfloat16", "reduction": "mean", "schedule": "cosine", "warmup_steps": 3},
     {"init": "pca", "rotation": "none", "swap": False},
+    {"likeness": 10.0, "plausibility": 1.0, "normalisation": "block", "init": "he"},
 ], ids=lambda c: next(iter(c)))  # fmt: skip
 def test_every_kind_of_prior_trains(data: Path, tmp_path: Path, changed: dict[str, object]) -> None:
     summary = train(data, tmp_path / "run", steps=10, **changed)
@@ -293,7 +294,7 @@ def test_a_step_is_adams(data: Path) -> None:
         loss.total.backward()
         adam.step()
         assert torch.allclose(terms[:3], torch.stack([loss.total, loss.kl, loss.error]), rtol=1e-4)
-            assert terms[3] == 0
+        assert terms[3] == 0
     for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
 

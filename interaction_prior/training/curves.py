@@ -1,4 +1,4 @@
-"""A run's curves as one picture: loss, its two terms, the rate, and joints of held-out pairs."""
+"""A run's curves as one picture: loss, its terms, and the joints of held-out pairs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from matplotlib.ticker import LogFormatter
 
 from interaction_prior.training.metrics import Row
 
-_TRAIN, _VALIDATION = "#3b6ea5", "#c8553d"
+_TRAIN, _VALIDATION, _DRAWS = "#3b6ea5", "#c8553d", "#7a9e3f"
 
 
 class _Plain(LogFormatter):
@@ -29,7 +29,7 @@ def draw_curves(path: Path, rows: Sequence[Row], title: str) -> None:
     train = [row for row in rows if "loss" in row]
     held_out = [row for row in rows if "validation" in row]
     names = (
-        ("loss", "loss (equation 4)"),
+        ("loss", "loss"),
         ("kl", "KL, nats"),
         ("error", "squared error, normalised units"),
     )
@@ -38,6 +38,9 @@ def draw_curves(path: Path, rows: Sequence[Row], title: str) -> None:
         points = [(row["step"], row["validation"][name]) for row in held_out]
         _line(axis, points, _VALIDATION, "held out, posterior mean")
         axis.set_ylabel(label)
+    # Beside equation 4, where a run has it; not part of the held-out loss.
+    draws = [(row["step"], row.get("draws")) for row in train]
+    _line(axes[0, 0], draws, _DRAWS, "of it the prior's own draws")
     points = [(row["step"], row["validation"]["mpjpe_mm"]) for row in held_out]
     _line(axes[1, 1], points, _VALIDATION, "held out, posterior mean")
     axes[1, 1].set_ylabel("MPJPE, mm, each hand from its wrist")
