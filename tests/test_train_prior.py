@@ -295,6 +295,7 @@ def test_a_step_is_adams(data: Path) -> None:
         adam.step()
         assert torch.allclose(terms[:3], torch.stack([loss.total, loss.kl, loss.error]), rtol=1e-4)
         assert terms[3] == 0
+        assert terms[3] == 0
     for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
 
