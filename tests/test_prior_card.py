@@ -57,6 +57,10 @@ def test_the_card_warns_of_what_a_prior_cannot_do() -> None:
     assert "non-commercial" in card_text(mano)
     averaged = {"weight": 10.0, "reduction": "mean"}
     assert "averaged over the numbers" in card_text(replace(record, training={"options": averaged}))
+    beside = {"weight": 100.0, "likeness": 10.0, "plausibility": 0.0, "resident": "auto"}
+    text = card_text(replace(record, training={"options": beside}))
+    assert "+ 10 likeness of what it draws" in text and "plausibility of what" not in text
+    assert "resident" not in text
     nested = {"val": {"loss": 3.0, "mpjpe_mm": float("nan")}, "units": [1, 2]}
     text = card_text(replace(record, training={"final": nested}))
     assert "| val, loss | 3 |" in text and "| val, mpjpe mm | not known |" in text

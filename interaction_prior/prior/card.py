@@ -14,6 +14,8 @@ from interaction_prior.prior.network import DECODER_LAYERS, ENCODER_LAYERS
 # Options the card tells first, in this order; the rest follows as it is stored.
 _FIRST = ("weight", "reduction", "normalisation", "batch", "learning_rate", "schedule", "precision",
           "seed")  # fmt: skip
+# Options that change nothing of what was made.
+_UNTOLD = ("resident", "log_every", "validate_every", "checkpoint_every", "epochs", "split")
 
 
 def card_text(record: PriorRecord) -> str:
@@ -99,7 +101,7 @@ def _data(record: PriorRecord) -> str:
 
 def _vector(record: PriorRecord) -> str:
     representation = record.representation
-    rows = ["| numbers | what | shape | unit |", "|---|---|---|---|"]
+    rows = ["| numbers | what | hands x items x numbers | unit |", "|---|---|---|---|"]
     start = 0
     for block in representation.blocks:
         stop = start + block.width
@@ -136,6 +138,9 @@ def _model(record: PriorRecord) -> str:
     of = "summed over" if reduction != "mean" else "averaged over"
     distance = f"{_number(weight) if weight is not None else 'lambda'} |x_hat - x|^2"
     loss = f"KL(q(z|x) || N(0, I)) + {distance}" if a.model == "vae" else distance
+    for term in ("likeness", "plausibility"):
+        if options.get(term):
+            loss += f" + {_number(options[term])} {term} of what it draws of itself"
     return "\n".join(
         [
             f"- encoder {ENCODER_LAYERS} linear layers, decoder {DECODER_LAYERS}, ReLU between, "
@@ -153,7 +158,11 @@ def _training(record: PriorRecord) -> str:
     training = record.training
     options = dict(training.get("options", {}))
     told = [f"{k} {_number(options.pop(k))}" for k in _FIRST if k in options]
-    rest = [f"{k} {_number(v)}" for k, v in sorted(options.items()) if not _nested(v)]
+    rest = [
+        f"{k} {_number(v)}"
+        for k, v in sorted(options.items())
+        if k not in _UNTOLD and not _nested(v)
+    ]
     versions = ", ".join(f"{k} {v}" for k, v in sorted(training.get("versions", {}).items()))
     return "\n".join(
         [
