@@ -5,7 +5,7 @@ pairs are, and how like a reference. What `twohand evaluate` and the comparison 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from twohand500k.drawn import DrawnPairs, FittedPairs, Plausibility, fit_drawn, 
 from twohand500k.hand import HandPair
 from twohand500k.report.diversity import FEWEST, NEIGHBOURS, likeness
 from twohand500k.report.feature import hand_features, pair_features
+
+if TYPE_CHECKING:
+    from interaction_prior.data import Pairs
+    from interaction_prior.prior import PairTensors
 
 Array = np.ndarray
 
@@ -39,6 +43,23 @@ class JudgedDraws:
     def placed(self) -> bool:
         """Whether the pairs know where their left hand is."""
         return self.drawn.place is not None
+
+
+def drawn_of(pairs: "PairTensors", stem: str) -> DrawnPairs:
+    """A prior's vectors as pairs of hands, numbered under `stem`."""
+    form = pairs.representation
+    names = ("pose", "betas") if form.name == "mano" else (form.name,)
+    names += ("place",) * form.with_translation
+    return DrawnPairs(
+        np.array([f"{stem}/{k:06d}" for k in range(len(pairs))]),
+        **{name: getattr(pairs, name).cpu().numpy() for name in names},
+    )
+
+
+def drawn_of_data(pairs: "Pairs", *, placed: bool) -> DrawnPairs:
+    """The data itself, as if something had drawn it; placed: whether with its place."""
+    place = pairs.place if placed else None
+    return DrawnPairs(pairs.sample_id, place, pose=pairs.pose, betas=pairs.betas)
 
 
 def judge_draws(drawn: DrawnPairs, hands: HandPair, *, workers: int = 1) -> JudgedDraws:
