@@ -143,6 +143,27 @@ def test_a_hand_that_is_not_finite_is_unknown_and_its_neighbours_are_not(form: s
     assert fitted.known.sum() == 5 and fitted.converged.sum() == 5
 
 
+def test_joints_that_are_no_hand_s_are_told_by_the_residual_not_by_monstrous_hands() -> None:
+    noise = np.random.default_rng(1).normal(scale=5e-3, size=(12, 2, 21, 3))
+    pairs = drawn("joints", NUMBERS)
+    assert pairs.joints is not None
+    fitted = fit_drawn(DrawnPairs(pairs.sample_id, joints=pairs.joints + noise), hands())
+    assert np.abs(fitted.betas).max() < 5.0
+    assert np.median(fitted.limit_violation) < 0.02
+    assert fitted.residual.min() > 3e-3
+
+
+@pytest.mark.parametrize("form", ["joints", "vertices"])
+def test_a_hand_collapsed_to_a_point_has_a_residual(form: str) -> None:
+    pairs = drawn(form, NUMBERS[:2])
+    points = getattr(pairs, form).copy()
+    points[0, RIGHT] *= 1e-6
+    fitted = fit_drawn(DrawnPairs(pairs.sample_id, **{form: points}), hands())
+    assert fitted.residual[0, RIGHT] > 5e-3 and not fitted.limit_violation[0, RIGHT] > np.pi
+    assert fitted.known.all() and fitted.residual[1].max() < 1e-3
+    assert form == "vertices" or not fitted.converged[0, RIGHT]
+
+
 def test_coordinates_beyond_all_hands_are_unknown_not_a_crash() -> None:
     pairs = drawn("joints", NUMBERS[:2])
     assert pairs.joints is not None

@@ -10,12 +10,13 @@ Comes in: `DrawnPairs`. Goes out: `FittedPairs`, a hand for every hand drawn:
   of the skin (`hand.refit`), which knows no limits.
 
 What a decoder puts out need be no hand at all: its distance to the nearest one is `residual`. A
-prior's pairs know nothing of a neighbour, so every hand is fitted by itself: the noise of a point
-is a constant here, where `build` measures it over a take.
+prior's pairs know nothing of a neighbour: where `build` measures the noise of points over a take,
+here every hand has its own, one of a few steps.
 """
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -36,10 +37,17 @@ from twohand500k.ik.calibrate_frames import shapes_of
 
 Array = np.ndarray
 
-# What one coordinate of a drawn joint is taken to be off the nearest hand's, m: the solver's own
-# default. True joints then come back to 0.3 mm and joints with 3 mm of noise bend fewest fingers
-# against their limits; a tenth of it follows true joints to 0.05 mm and noise to 20 degrees.
-_NOISE = Settings()
+# What one coordinate of a drawn joint may be taken to be off the nearest hand's, m. The first is
+# the solver's own default; a hand that lies further off its points than that is fitted again under
+# the next: joints that are no hand's are then explained by noise, not by monstrous shapes.
+_NOISES_M = (1e-3, 2e-3, 4e-3, 8e-3)
+_NEXT = np.sqrt(2)
+# A decoder's errors are alike over patches of some sixteen vertices: the square root of that many
+# times the noise of a coordinate is what holds betas against a skin that is no hand's.
+_SMOOTH = 4.0
+_BETA_WEIGHT_M = 1e-4
+# What the joints of a hand decide: 6 of the base, about 24 angles, about 6 of the shape.
+_UNKNOWNS = 36
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +58,9 @@ class FittedPairs:
     in its drawn hand's own frame, whose origin is the drawn wrist: zero for ``mano``, at most
     millimetres for what was fitted. residual (N, 2) m: mean distance of the fitted joints or skin
     to the drawn, 0 for ``mano``. limit_violation (N, 2) rad: largest excess over the limits of
-    joints. converged (N, 2) bool: False where the solver ran out of steps (the residual is true all
-    the same) and for a hand that is not finite, or that no solver takes; that one is NaN.
+    joints, which means little where the residual is large. converged (N, 2) bool: False where the
+    solver ran out of steps or the drawn hand is collapsed to a line (the residual is true all the
+    same), and for a hand that is not finite, or overflows; that one is NaN.
     """
 
     pose: Array
@@ -129,7 +138,7 @@ def _as_drawn(pose: Array, betas: Array) -> _Part:
 
 def _from_joints(points: Array, model: HandModel) -> _Part:
     """Hands for joints (n, 21, 3)."""
-    betas, solution = _solved(points, model)
+    betas, solution, _ = _solved(points, model)
     wrist = model.with_shape(betas).rest_joints[:, 0] + solution.transl
     return solution.pose, betas, wrist, solution.residual.mean(axis=1), solution.converged
 
@@ -139,21 +148,44 @@ def _from_skins(skins: Array, model: HandModel) -> _Part:
     regressed = np.einsum("jv,nvc->njc", model.J_regressor, skins)
     tips = skins[:, list(model.tip_vertex_ids)]
     points = np.concatenate([regressed, tips], axis=1)[:, OPENPOSE_FROM_MANO21]
-    betas, begun = _solved(points, model)
-    pose, transl = begun.pose.copy(), begun.transl.copy()
-    # A skin so far from a hand that the joints' solver overflows has nowhere to begin.
-    rows = np.flatnonzero(begun.solved)
-    pose[~begun.solved], betas[~begun.solved] = np.nan, np.nan
+    betas, begun, noise = _solved(points, model)
+    pose, transl = begun.pose, begun.transl
     residual, converged = np.full(len(skins), np.nan), np.zeros(len(skins), dtype=np.bool_)
-    found = fit_skins(model, skins[rows], pose[rows], betas[rows], transl[rows])
+    rows = np.flatnonzero(np.isfinite(pose).all(axis=(1, 2)))
+    pull = np.where(noise > _NOISES_M[0], _SMOOTH * noise, _BETA_WEIGHT_M)[rows]
+    found = fit_skins(model, skins[rows], pose[rows], betas[rows], transl[rows], beta_weight_m=pull)
     pose[rows], betas[rows], transl[rows] = found.pose, found.betas, found.transl
     residual[rows], converged[rows] = found.residual_mean, found.converged
     return pose, betas, model.with_shape(betas).rest_joints[:, 0] + transl, residual, converged
 
 
-def _solved(points: Array, model: HandModel) -> tuple[Array, Solution]:
-    """Shapes (n, 10) from bone lengths, and the poses (n) that put a hand of that shape there."""
+def _solved(points: Array, model: HandModel) -> tuple[Array, Solution, Array]:
+    """Shapes (n, 10) from bone lengths, the poses (n) that put a hand of that shape there, and
+    under which noise of the points (n,), m."""
+    taken = np.full(len(points), _NOISES_M[0])
+    betas, solution = _solved_under(_NOISES_M[0], points, model)
+    free = points[0].size - _UNKNOWNS if len(points) else 1
+    for before, noise in pairwise(_NOISES_M):
+        spread = np.sqrt((solution.residual**2).sum(axis=1) / free)
+        # Those too that the solver gave up, whose spread is not known.
+        rows = np.flatnonzero(~(spread <= _NEXT * before))
+        shapes, again = _solved_under(noise, points[rows], model)
+        better, rows = again.solved, rows[again.solved]
+        betas[rows], taken[rows] = shapes[better], noise
+        for f in fields(Solution):
+            getattr(solution, f.name)[rows] = getattr(again, f.name)[better]
+    # A hand collapsed to a line has no nearest one; the flat hand in its place tells how far it is.
+    rows = np.flatnonzero(solution.too_few_points)
+    flat = model.with_shape().with_pose().joints
+    betas[rows], solution.pose[rows], taken[rows] = 0.0, 0.0, _NOISES_M[-1]
+    solution.transl[rows] = (points[rows] - flat).mean(axis=1)
+    away = points[rows] - flat - solution.transl[rows, None]
+    solution.residual[rows] = np.linalg.norm(away, axis=-1)
+    return betas, solution, taken
+
+
+def _solved_under(noise: float, points: Array, model: HandModel) -> tuple[Array, Solution]:
     attachments = Attachments.of_joints()
-    betas = shapes_of(points, attachments, model, _NOISE.sigma_point)
+    betas = shapes_of(points, attachments, model, noise)
     shaped = model.with_shape(betas)
-    return betas, solve(points, shaped, attachments, _NOISE)
+    return betas, solve(points, shaped, attachments, Settings(sigma_point=noise))

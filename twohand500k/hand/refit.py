@@ -42,6 +42,9 @@ _BETA_WEIGHT_M = 1e-4
 # A step that moves the skin by less than this (root mean square) ends the iteration.
 _TOLERANCE_M = 1e-7
 _MAX_STEPS = 60
+# The same for skins that are given. One that is no hand's creeps along for ever and is known by its
+# residual long before: a step that takes away less than this part of the sum of squares ends it.
+_SKIN_TOLERANCE_M, _SKIN_STEPS, _SKIN_GAIN = 1e-5, 25, 1e-3
 # Hands of one shape that are fitted together to find it; the rest are fitted with it known.
 _CALIBRATION_HANDS = 24
 _CHUNK = 192
@@ -129,13 +132,20 @@ def refit(
 
 
 def fit_skins(
-    model: HandModel, vertices: ArrayLike, pose: ArrayLike, betas: ArrayLike, transl: ArrayLike
+    model: HandModel,
+    vertices: ArrayLike,
+    pose: ArrayLike,
+    betas: ArrayLike,
+    transl: ArrayLike,
+    *,
+    beta_weight_m: ArrayLike = _BETA_WEIGHT_M,
 ) -> Refit:
     """Parameters on `model` whose skin lies nearest to given skins, each hand its own shape.
 
     vertices (N, V, 3) m, in the model's order; pose (N, 16, 3) rad, betas (N, 10), transl (N, 3) m:
     where to begin, right to some tens of degrees (a fit to the skin's joints); all finite.
-    Raises ValueError for another topology.
+    beta_weight_m (N,) or one for all: the pull of betas to zero, m per unit beta; a skin that is no
+    hand's asks for more than the default. Raises ValueError for another topology.
     """
     goal = np.ascontiguousarray(vertices, dtype=np.float64)
     if goal.shape[1:] != model.v_template.shape:
@@ -146,11 +156,16 @@ def fit_skins(
         raise ValueError("skins and where to begin must be finite; leave absent hands out")
     if not len(goal):
         return _nothing(0)
+    pull = np.broadcast_to(np.asarray(beta_weight_m, dtype=np.float64), len(goal))
     parts = []
     for first in range(0, len(goal), _CHUNK):
         rows = slice(first, first + _CHUNK)
-        each = np.arange(len(goal[rows]))
-        parts.append(_descend(model, goal[rows], R[rows], b[rows], t[rows], each, N_BETAS))
+        parts.append(
+            _descend(
+                model, goal[rows], R[rows], b[rows], t[rows], np.arange(len(goal[rows])), N_BETAS,
+                tolerance=_SKIN_TOLERANCE_M, steps=_SKIN_STEPS, gain=_SKIN_GAIN, pull=pull[rows],
+            )
+        )  # fmt: skip
     return Refit(
         **{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Refit)}
     )
@@ -287,30 +302,42 @@ def _solve(
 
 
 def _descend(
-    target: HandModel, goal: Array, R: Array, b: Array, t: Array, group: np.ndarray, free: int
+    target: HandModel,
+    goal: Array,
+    R: Array,
+    b: Array,
+    t: Array,
+    group: np.ndarray,
+    free: int,
+    tolerance: float = _TOLERANCE_M,
+    steps: int = _MAX_STEPS,
+    gain: float = 0.0,
+    pull: float | Array = _BETA_WEIGHT_M,
 ) -> Refit:
     """From n hands R (n, 16, 3, 3), b (n, 10), t (n, 3) down to the skins goal (n, V, 3).
 
-    group (n,) numbers the shapes 0, 1, ...; free: betas that may change, all or none. R, b, t are
-    written over.
+    group (n,) numbers the shapes 0, 1, ...; free: betas that may change, all or none; tolerance m
+    and gain of a step that ends it, steps: the most; pull m per unit beta,
+    of every shape. R, b, t are written over.
     """
     n_groups, n_vertices = int(group.max(initial=-1)) + 1, goal.shape[1]
     hands_in_group = np.bincount(group, minlength=n_groups)
+    pull_sq = np.broadcast_to(np.square(pull), n_groups)
     H, g, cost = _normal_equations(target, R, b, t, goal, free)
 
     damping = np.full(n_groups, 1e-4)
     done = np.zeros(n_groups, dtype=np.bool_)
-    for _ in range(_MAX_STEPS):
+    for _ in range(steps):
         rows = np.flatnonzero(~done[group])
         if not len(rows):
             break
-        step, motion_sq = _step(H[rows], g[rows], b[rows], group[rows], damping, free)
+        step, motion_sq = _step(H[rows], g[rows], b[rows], group[rows], damping, free, pull_sq)
         R_new = matrix_from_axis_angle(step[:, :_N_POSE].reshape(-1, N_MANO_JOINTS, 3)) @ R[rows]
         t_new = t[rows] + step[:, _N_POSE:_N_OWN]
         b_new = b[rows] + (step[:, _N_OWN:] if free else 0.0)
         H_new, g_new, cost_new = _normal_equations(target, R_new, b_new, t_new, goal[rows], free)
-        old = _group_cost(cost[rows], b[rows], group[rows], n_groups, free)
-        new = _group_cost(cost_new, b_new, group[rows], n_groups, free)
+        old = _group_cost(cost[rows], b[rows], group[rows], pull_sq, free)
+        new = _group_cost(cost_new, b_new, group[rows], pull_sq, free)
         better = new < old
         take = better[group[rows]]
         into = rows[take]
@@ -319,7 +346,7 @@ def _descend(
         damping = np.where(better, np.maximum(damping * 0.1, 1e-12), damping * 10.0)
         # A step too small to see ends it, downhill or not: at a minimum rounding decides which.
         moved = np.sqrt(motion_sq / (hands_in_group * n_vertices))
-        done |= moved < _TOLERANCE_M
+        done |= (moved < tolerance) | (better & (old - new < gain * old))
 
     new_pose = axis_angle_from_matrix(R)
     skin = target.with_shape(b).with_pose(new_pose, t).vertices
@@ -328,7 +355,7 @@ def _descend(
 
 
 def _step(
-    H: Array, g: Array, b: Array, group: np.ndarray, damping: Array, free: int
+    H: Array, g: Array, b: Array, group: np.ndarray, damping: Array, free: int, pull_sq: Array
 ) -> tuple[Array, Array]:
     """One damped step (n, 51 + free) of every hand, and the squared skin motion of every group."""
     step = np.empty_like(g)
@@ -353,10 +380,9 @@ def _step(
         slope = np.zeros((n_groups, free))
         np.add.at(shared, group, left)
         np.add.at(slope, group, right)
-        pull = _BETA_WEIGHT_M**2
-        shared += pull * np.eye(free)
+        shared += pull_sq[:, None, None] * np.eye(free)
         some = np.zeros((n_groups, free))
-        some[group] = pull * b
+        some[group] = pull_sq[group, None] * b
         shared_step = np.linalg.solve(shared, -(slope + some)[..., None])[..., 0]
         follow = np.einsum("npb,nb->np", solved[:, :, 1:], shared_step[group])
         step[:, :_N_OWN] = -solved[:, :, 0] - follow
@@ -366,11 +392,11 @@ def _step(
     return step, motion_sq
 
 
-def _group_cost(cost: Array, b: Array, group: np.ndarray, n_groups: int, free: int) -> Array:
-    pull = np.zeros(n_groups)
+def _group_cost(cost: Array, b: Array, group: np.ndarray, pull_sq: Array, free: int) -> Array:
+    pull = np.zeros(len(pull_sq))
     if free:
-        pull[group] = _BETA_WEIGHT_M**2 * np.sum(b * b, axis=1)
-    return pull + np.bincount(group, cost, minlength=n_groups)
+        pull[group] = pull_sq[group] * np.sum(b * b, axis=1)
+    return pull + np.bincount(group, cost, minlength=len(pull_sq))
 
 
 class _Model(NamedTuple):
