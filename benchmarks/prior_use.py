@@ -133,9 +133,8 @@ def candidates(
 
     return {
         "prior.energy": lambda x: vector_energy(prior, x),
-        "  error at its full weight": lambda x: codes(parts(x)[0]) + parts(x)[2],
-        "  without the error": lambda x: codes(parts(x)[0]),
-        "  |z|2/2 + error, full weight": lambda x: 0.5 * parts(x)[0].square().sum(-1) + parts(x)[2],
+        "  with the codes' own normal": lambda x: codes(parts(x)[0]) + parts(x)[2],
+        "  and a tenth of the error": lambda x: codes(parts(x)[0]) + 0.1 * parts(x)[2],
         "|z|2/2 (VPoser's)": lambda x: 0.5 * parts(x)[0].square().sum(-1),
         "error alone": lambda x: parts(x)[2],
         "KL + error (-ELBO at the mean)": lambda x: parts(x)[1] + parts(x)[2],
@@ -391,7 +390,7 @@ def _joints(prior: InteractionPrior, hands: Mano) -> Tensor:
 
 
 def _fit_errors(prior: InteractionPrior, found: Mano, truth: Mano) -> tuple[float, float]:
-    """Mean angle (deg) of local rotations found to the true ones, without the wrists; joints, mm."""
+    """Mean angle (deg) of local rotations to the true ones, without the wrists; joints, mm."""
     R, R_true = (matrix_from_axis_angle(p[0])[:, :, 1:] for p in (found, truth))
     angle = axis_angle_from_matrix(R.mT @ R_true).norm(dim=-1).mean()
     joints = (_joints(prior, found) - _joints(prior, truth)).norm(dim=-1).mean()

@@ -63,13 +63,23 @@ def test_the_energy_is_the_formula() -> None:
     z = prior.encode(pairs).mean
     scale = prior.normalisation.scale
     error = (((prior.decode(z).x - pairs.x) / scale) ** 2).sum(-1)
-    mean, covariance = prior.record.latents["mean"], prior.record.latents["covariance"]
-    codes = torch.distributions.MultivariateNormal(mean, covariance)
-    expected = codes.log_prob(mean) - codes.log_prob(z) + 10.0 * error
+    expected = 0.5 * (z**2).sum(-1) + 100.0 * error
     torch.testing.assert_close(prior.energy(pose, betas, place), expected, rtol=1e-3, atol=1e-2)
-    bare = InteractionPrior(replace(prior.record, latents={}), synthetic_hands(), "cpu")
-    expected = 0.5 * (z**2).sum(-1) + 10.0 * error
-    torch.testing.assert_close(bare.energy(pose, betas, place), expected, rtol=1e-3, atol=1e-2)
+
+
+def test_the_codes_of_an_ae_are_held_against_their_own_normal() -> None:
+    prior = small_prior(model="ae", steps=20)
+    pose, betas, place = paired_hands(4)
+    pairs = prior.pairs_from_mano(pose, betas, place)
+    z = prior.encode(pairs).mean
+    # A random covariance: that of twenty steps is all but singular.
+    A = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
+    latents = {"mean": z[0] + 0.1, "covariance": A @ A.T + torch.eye(16)}
+    prior = InteractionPrior(replace(prior.record, latents=latents), synthetic_hands(), "cpu")
+    codes = torch.distributions.MultivariateNormal(latents["mean"], latents["covariance"])
+    error = (((prior.decode(z).x - pairs.x) / prior.normalisation.scale) ** 2).sum(-1)
+    expected = codes.log_prob(latents["mean"]) - codes.log_prob(z) + 100.0 * error
+    torch.testing.assert_close(prior.energy(pose, betas, place), expected, rtol=1e-3, atol=1e-2)
 
 
 def test_the_weight_is_the_trainings() -> None:

@@ -3,14 +3,12 @@
 Comes in: MANO parameters of pairs. Goes out: an energy, lower for likelier pairs, differentiable in
 all of them; the two-hand counterpart of VPoser's |z|^2 (Pavlakos et al., SMPL-X, CVPR 2019):
 
-    E(x) = 1/2 |z - m|^2_C + lambda_3 / 10 |x - dec(z)|^2,   z = the encoder's mean
+    E(x) = 1/2 |z|^2 + lambda_3 |x - dec(z)|^2,   z = the encoder's mean
 
-in nats, to be added to somebody's own negative log-likelihood as it is. The first term says how
-far the code lies from the codes of the training pairs, whose mean m and covariance C are stored
-with the prior (|z|^2 / 2 where they are not); the second, whether the decoder can make this pair at
-all, to which |z|^2 alone is blind. At the loss's full weight the second tells spoiled pairs apart
-a little better and traps a fit: the network's kinks are steep. The measurements behind the choice
-are in docs/prior.md.
+in nats: but for a constant, -log p(x, z) of the model that equation 4 trains, so it may be added
+to somebody's own negative log-likelihood as it is. |z|^2 alone is blind to a pair that the decoder
+cannot make. What else was measured is in docs/prior.md. An AE's codes follow no standard normal:
+there |z|^2 is measured by the normal fitted to the training set's codes.
 
 A pair is a pair wherever it looks. For a prior trained on pairs turned any way the energy is that
 of the pair in its right wrist's frame, so it does not change when the pair is turned; a prior
@@ -30,10 +28,6 @@ from twohand500k.errors import DataError
 
 if TYPE_CHECKING:
     from interaction_prior.prior.prior import InteractionPrior
-
-
-# How much of the loss's weight the error keeps. See the module docstring.
-_ERROR_SHARE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +75,12 @@ def vector_energy(prior: "InteractionPrior", x: Tensor) -> Tensor:
     normalised = prior.normalisation.applied(x)
     z = prior.network.encode(normalised)[0]
     error = (prior.network.decode(z) - normalised).square().sum(-1)
-    off = z - prior.codes.mean
-    codes = 0.5 * ((off @ prior.codes.precision) * off).sum(-1)
-    return codes + _ERROR_SHARE * error_weight(prior.record) * error
+    if prior.model == "vae":
+        codes = 0.5 * z.square().sum(-1)
+    else:
+        off = z - prior.codes.mean
+        codes = 0.5 * ((off @ prior.codes.precision) * off).sum(-1)
+    return codes + error_weight(prior.record) * error
 
 
 def error_weight(record: PriorRecord) -> float:
