@@ -14,10 +14,11 @@ Poses are random: how long a step takes does not depend on them.
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
@@ -36,7 +37,7 @@ from interaction_prior.training import PRESETS, TrainOptions
 from interaction_prior.training.allocation import keep_freed_memory
 from interaction_prior.training.distributed import Processes
 from interaction_prior.training.rows import vectors
-from interaction_prior.training.steps import Stepper
+from interaction_prior.training.steps import TERMS, Stepper
 from twohand500k.hand import load_hands
 
 _BATCHES = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -62,6 +63,15 @@ def main() -> None:
         + f", torch {torch.__version__}\n"
     )
     sides = {name: Side(name, args) for name in ("plain loop", "ours")}
+    try:
+        compare(sides, args.rounds)
+    finally:
+        for side in sides.values():
+            side.close()
+
+
+def compare(sides: Mapping[str, "Side"], rounds: int) -> None:
+    """Both tables."""
     medians = {
         name: dict.fromkeys(("step", "batch", "forward and backward", "Adam"), 0.0)
         for name in sides
@@ -69,7 +79,7 @@ def main() -> None:
     # Turn by turn, so that what else the machine does falls on both.
     for part in medians["ours"]:
         times: dict[str, list[float]] = {name: [] for name in sides}
-        for _ in range(args.rounds):
+        for _ in range(rounds):
             for name, side in sides.items():
                 times[name].append(side.seconds(part, 64))
         for name, taken in times.items():
@@ -88,8 +98,6 @@ def main() -> None:
         taken = [sides["ours"].seconds("step", batch) for _ in range(6)]
         median = statistics.median(taken[1:])
         print(f"{batch:9} {1e3 * median:12.2f} {batch / median:10,.0f}")
-    for side in sides.values():
-        side.close()
 
 
 class Side:
@@ -107,7 +115,8 @@ class Side:
         return self._ours.recv()
 
     def close(self) -> None:
-        self._ours.send(None)
+        with contextlib.suppress(BrokenPipeError):
+            self._ours.send(None)
         self._process.join()
 
 
@@ -194,7 +203,7 @@ def our_loop(
     torch.manual_seed(0)
     network = PriorNetwork(options.architecture).to(device)
     stepper = Stepper(network, options, Processes(0, 1, device))
-    window = torch.zeros(options.log_every, 3, device=device)
+    window = torch.zeros(options.log_every, len(TERMS), device=device)
     for step, (rows, noise) in enumerate(our_batches(options, x, normalisation, device)):
         window[step % options.log_every] = stepper(rows, noise, options.learning_rate_at(step))
         if step % options.log_every == options.log_every - 1:

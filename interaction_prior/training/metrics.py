@@ -1,8 +1,9 @@
 """`Metrics`: what a run tells while it goes, `metrics.jsonl` and TensorBoard.
 
-Lines are {"step", "loss", "kl", "error", "lr", "samples_per_s", "seconds"}, means over the steps
-since the line before ("kl" is null for an AE), and {"step", "validation": {…}}. A run that
-resumes from a checkpoint cuts the lines after it, so the file reads as if nothing had happened.
+Lines are {"step", "loss", "kl", "error", "draws", "lr", "samples_per_s", "seconds"}, means over the
+steps since the line before, null where there is no such term ("kl" of an AE), and {"step",
+"validation": {…}}. A run that resumes from a checkpoint cuts the lines after it, so the file
+reads as if nothing had happened.
 """
 
 import contextlib
