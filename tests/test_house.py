@@ -39,6 +39,19 @@ FLOORS = {
     "cli": 8,
 }
 
+# The companion's rooms, likewise; of the toolkit it may import what knows no stage and no Bullet.
+COMPANION_FLOORS = {
+    "hands": 0,
+    "representations": 1,
+    "data": 2,
+    "prior": 3,
+    "open_prior": 3,
+    "training": 4,
+    "evaluation": 4,
+    "__main__": 5,
+}
+COMPANION_MAY_IMPORT = {"conventions", "cores", "errors", "hand", "shards", "__version__"}
+
 
 def _package_files() -> list[tuple[str, Path]]:
     files = [(p.relative_to(ROOT / "twohand500k").parts[0].removesuffix(".py"), p)
@@ -71,8 +84,37 @@ def test_arrows_point_one_way() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_companion_knows_hands_and_shards_alone() -> None:
+    wrong = []
+    top = ROOT / "interaction_prior"
+    for path in top.rglob("*.py"):
+        room = path.relative_to(top).parts[0].removesuffix(".py")
+        for name in _imported_modules(path):
+            parts = name.split(".")
+            if parts[0] == "twohand500k" and parts[1] not in COMPANION_MAY_IMPORT:
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+            inside = parts[0] == "interaction_prior" and room != "__init__" and parts[1] != room
+            if inside and COMPANION_FLOORS[parts[1]] >= COMPANION_FLOORS[room]:
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.torch
+def test_training_needs_no_pybullet() -> None:
+    pytest.importorskip("torch")
+    code = (
+        "import sys\nsys.modules['pybullet'] = None\n"
+        "import interaction_prior.training, interaction_prior.evaluation\n"
+        "import twohand500k.cli.train_prior\nprint('fine')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert run.stdout.strip() == "fine", run.stderr
+
+
 def test_front_doors_hold_no_logic() -> None:
-    for init in [*(ROOT / "twohand500k").rglob("__init__.py"), ROOT / "cli/__init__.py"]:
+    packages = ("twohand500k", "interaction_prior")
+    inits = [init for name in packages for init in (ROOT / name).rglob("__init__.py")]
+    for init in [*inits, ROOT / "cli/__init__.py"]:
         for node in ast.parse(init.read_text()).body:
             assert isinstance(node, ast.Expr | ast.ImportFrom | ast.Import | ast.Assign), init
 
