@@ -127,9 +127,12 @@ def candidates(
         error = (prior.network.decode(mean) - y).square().sum(-1)
         return mean, divergence(mean, log_variance).sum(-1), weight * error
 
+    fit = prior.record.latents
+    precision = torch.linalg.inv(fit["covariance"].double()).float()
+
     def codes(mean: Tensor) -> Tensor:
-        off = mean - prior.codes.mean
-        return 0.5 * ((off @ prior.codes.precision) * off).sum(-1)
+        off = mean - fit["mean"]
+        return 0.5 * ((off @ precision) * off).sum(-1)
 
     return {
         "prior.energy": lambda x: vector_energy(prior, x),

@@ -81,7 +81,7 @@ def test_completions_fit_the_given_hand_and_differ_in_what_is_free() -> None:
     assert error.mean() < 0.8 * chance.mean()
     assert error.min(1).values.mean() < 0.6 * chance.mean()
     tilt = done.pose[..., 1, 0, 0]
-    assert tilt.std(1).median() > 0.1, "the tilt is free: completions differ in it"
+    assert tilt.std(1).median() > 0.05, "the tilt is free: completions differ in it"
     # And as a pair they are as likely as pairs of the data.
     energy = prior.energy(done.pose, done.betas, done.place)
     of_data = prior.energy(truth.pose, truth.betas, truth.place)

@@ -76,6 +76,9 @@ def test_the_codes_of_an_ae_are_held_against_their_own_normal() -> None:
     A = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
     latents = {"mean": z[0] + 0.1, "covariance": A @ A.T + torch.eye(16)}
     prior = InteractionPrior(replace(prior.record, latents=latents), synthetic_hands(), "cpu")
+    bare = InteractionPrior(replace(prior.record, latents={}), synthetic_hands(), "cpu")
+    with pytest.raises(DataError, match="holds no fit of its codes"):
+        bare.energy(pose, betas, place)
     codes = torch.distributions.MultivariateNormal(latents["mean"], latents["covariance"])
     error = (((prior.decode(z).x - pairs.x) / prior.normalisation.scale) ** 2).sum(-1)
     expected = codes.log_prob(latents["mean"]) - codes.log_prob(z) + 100.0 * error

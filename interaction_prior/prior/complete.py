@@ -9,11 +9,11 @@ hand looks where the given one does, and encoded, zeta; then
 
     z = argmin  1/2 |z - zeta|^2_C + lambda_3 |x_given(z) - x_given|^2
 
-with the loss's own weight and C the covariance of the codes. Were the decoder linear this would
-draw from the posterior of z exactly, and it needs no step size. Measured against it
-(docs/prior.md): optimising from several starts towards the mean loses a third of the variety,
-Langevin steps need a step size, and pseudo-Gibbs (Rezende, Mohamed, Wierstra 2014, appendix F)
-walks off the data.
+with the loss's own weight and C = I (of an AE, the covariance of its codes). Were the decoder
+linear this would draw from the posterior of z exactly, and it needs no step size. Tried and left:
+from several starts towards the mean loses a third of the variety, Langevin steps need a step size,
+and pseudo-Gibbs (Rezende, Mohamed, Wierstra 2014, appendix F) walks off the data within a hundred
+rounds.
 """
 
 from typing import TYPE_CHECKING, Literal, get_args
@@ -27,7 +27,7 @@ from twohand500k.conventions import LEFT, RIGHT
 from twohand500k.errors import DataError
 
 if TYPE_CHECKING:
-    from interaction_prior.prior.prior import InteractionPrior
+    from interaction_prior.prior.prior import InteractionPrior, Latents
 
 Given = Literal["right", "left"]
 STEPS = 100
@@ -79,12 +79,11 @@ def numbers_of_hand(representation: Representation, side: int) -> Tensor:
 
 
 def _drawn(prior: "InteractionPrior", shape: tuple[int, ...], seed: int) -> Tensor:
-    """Raw vectors (*shape, D) from the prior: the codes' own normal where it is stored."""
-    fitted = "mean" in prior.record.latents
+    """Raw vectors (*shape, D) from the prior, as `sample` gives them; an AE's fitted."""
     count = int(torch.Size(shape).numel())
+    latents: Latents = "standard" if prior.model == "vae" else "fitted"
     with torch.no_grad():
-        z = prior.draw_latents(count, seed=seed, latents="fitted" if fitted else "standard")
-        return prior.decode(z).x.unflatten(0, shape)
+        return prior.sample(count, seed=seed, latents=latents).x.unflatten(0, shape)
 
 
 def _turned_to(representation: Representation, x: Tensor, target: Tensor, side: int) -> Tensor:

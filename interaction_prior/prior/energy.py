@@ -39,10 +39,15 @@ class CodeNormal:
 
     @staticmethod
     def of(record: PriorRecord) -> "CodeNormal":
-        """The one fitted to the training set's codes where it is stored, else the standard one."""
+        """Of a VAE the standard normal of its loss; of an AE the one fitted to its codes.
+
+        Raises DataError for an AE that holds no fit.
+        """
         n = record.architecture.latents
-        if "covariance" not in record.latents:
+        if record.architecture.model == "vae":
             return CodeNormal(torch.zeros(n), torch.eye(n))
+        if "covariance" not in record.latents:
+            raise DataError("this AE holds no fit of its codes: nothing says which are likely")
         precision = torch.linalg.inv(record.latents["covariance"].double())
         return CodeNormal(record.latents["mean"].float(), precision.float())
 
@@ -75,11 +80,8 @@ def vector_energy(prior: "InteractionPrior", x: Tensor) -> Tensor:
     normalised = prior.normalisation.applied(x)
     z = prior.network.encode(normalised)[0]
     error = (prior.network.decode(z) - normalised).square().sum(-1)
-    if prior.model == "vae":
-        codes = 0.5 * z.square().sum(-1)
-    else:
-        off = z - prior.codes.mean
-        codes = 0.5 * ((off @ prior.codes.precision) * off).sum(-1)
+    off = z - prior.codes.mean
+    codes = 0.5 * ((off @ prior.codes.precision) * off).sum(-1)
     return codes + error_weight(prior.record) * error
 
 

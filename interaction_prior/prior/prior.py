@@ -162,7 +162,7 @@ class InteractionPrior:
 
     @cached_property
     def codes(self) -> CodeNormal:
-        """The normal that codes follow: fitted to the training set's, or the standard one."""
+        """The normal that codes are drawn from: the standard one, or an AE's fitted."""
         return CodeNormal.of(self.record).to(self.device)
 
     # Vectors, codes and hands
