@@ -48,7 +48,7 @@ class JudgedDraws:
 def drawn_of(pairs: "PairTensors", stem: str) -> DrawnPairs:
     """A prior's vectors as pairs of hands, numbered under `stem`."""
     form = pairs.representation
-    names = ("pose", "betas") if form.name == "mano" else (form.name,)
+    names: tuple[str, ...] = ("pose", "betas") if form.name == "mano" else (form.name,)
     names += ("place",) * form.with_translation
     return DrawnPairs(
         np.array([f"{stem}/{k:06d}" for k in range(len(pairs))]),
@@ -74,7 +74,7 @@ def features_of(drawn: DrawnPairs, fitted: FittedPairs, hands: HandPair) -> Arra
 
     Without a place both wrists lie in one point: only single hands may then be compared.
     """
-    known = fitted.known.all(axis=1)
+    known: Array = np.asarray(fitted.known.all(axis=1))
     fitted = fitted.rows(known)
     joints = np.empty((len(fitted), 2, 21, 3))
     for side in (RIGHT, LEFT):
@@ -147,11 +147,8 @@ def likeness_figures(
         told["pairs"] = likeness(a, b).to_json()
     else:
         told["reason"] = "the left hand's place is not known: single hands are compared"
-    one_each = (
-        hand_features(f)[np.arange(n), np.random.default_rng(seed).integers(2, size=n)]
-        for f in (a, b)
-    )
-    return told | {"hands": likeness(*one_each).to_json()}
+    x, y = (hand_features(f)[np.arange(n), rng.integers(2, size=n)] for f in (a, b))
+    return told | {"hands": likeness(x, y).to_json()}
 
 
 def _mean(values: Array) -> float | None:

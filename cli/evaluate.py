@@ -251,8 +251,9 @@ def _pictures(
          "codes."),
         ("latents", "latents", draw.latents_figure(figures), "Each latent's share."),
         ("latents", "map", draw.map_figure(prior, measured, latents[0], seed=seed) if latents
-         else None, "Codes of held-out pairs, drawn from their posteriors, and the prior's own draws, "
-         "laid out together. Where they do not mix, the decoder is asked for what it never saw."),
+         else None,
+         "Codes of held-out pairs, drawn from their posteriors, and the prior's own draws, laid "
+         "out together. Where they do not mix, the decoder is asked for what it never saw."),
     ):  # fmt: skip
         if figure is not None:
             draw.save_figure(figure, out, name)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from interaction_prior.data import Draw, Pairs, augmented
+from interaction_prior.data.batches import Rotation
 from interaction_prior.evaluation.half_turn import half_turn
 from interaction_prior.evaluation.latents import latent_figures
 from interaction_prior.evaluation.reconstruction import PairErrors, definition, pair_errors
@@ -79,7 +80,7 @@ def raw_vectors(prior: InteractionPrior, pairs: Pairs) -> Tensor:
 def as_trained(prior: InteractionPrior, x: Tensor, seed: int) -> Tensor:
     """Raw vectors (N, D) mirrored and turned once as the prior's training draws them."""
     swap = bool(prior.training.get("options", {}).get("swap", True))
-    rotation = "uniform" if turns_freely(prior.record) else "none"
+    rotation: Rotation = "uniform" if turns_freely(prior.record) else "none"
     draw = Draw(batch=1, latents=prior.latents, seed=seed, rotation=rotation, swap=swap)
     return augmented(x, prior.representation, draw, number=0)
 

@@ -139,7 +139,7 @@ def _plausible_rows(columns: Sequence[Figures]) -> Rows:
     def small(value: float | None) -> str:
         return number(value, 3)
 
-    return (
+    rows = (
         row("hands over a joint's limit by more than 1°", percent, "limit_violation",
             "over_1_deg"),
         row("largest excess of a hand, mean, degrees", number, "limit_violation", "mean_deg"),
@@ -153,6 +153,8 @@ def _plausible_rows(columns: Sequence[Figures]) -> Rows:
         row("drawn points to the nearest hand, mean, mm", number, "fit_residual_mm", "mean"),
         row("hands that are none", lambda v: f"{v:,}", "hands_not_known"),
     )  # fmt: skip
+    # What nothing in the table knows, such as an overlap of hands without a place, is left out.
+    return tuple(r for r in rows if any(cell != _UNKNOWN for cell in r[1:]))
 
 
 def _likeness_tables(names: Sequence[str], columns: Sequence[Figures | None]) -> list[Table]:
@@ -179,9 +181,9 @@ def _likeness_tables(names: Sequence[str], columns: Sequence[Figures | None]) ->
 
 def _turn_tables(evaluation: Figures) -> tuple[Table, ...]:
     found = evaluation["reconstruction"]
-    tables = []
+    tables: list[Table] = []
     if found["by_wrist_angle"]:
-        rows = tuple(
+        rows: Rows = tuple(
             (f"{b['from_deg']:g}° to {b['to_deg']:g}°", f"{b['hands']:,}", number(b["mpjpe_mm"]),
              number(b["p95_mm"]), number(b["wrist_rotation_deg"]))
             for b in found["by_wrist_angle"]
@@ -189,13 +191,13 @@ def _turn_tables(evaluation: Figures) -> tuple[Table, ...]:
         head = ("wrist's angle", "hands", "MPJPE, mm", "95 %, mm", "wrist rotation, degrees")
         tables.append(Table(head, rows))
     if found["half_turn"]:
-        rows = tuple(
+        across: Rows = tuple(
             (f"{row['angle_deg']:g}°", number(row["mpjpe_mm"]), number(row["codes_apart"]))
             for row in found["half_turn"]
         )
-        head = ("half-way between codes 4° apart, at", "MPJPE of the right hand, mm",
+        across_head = ("half-way between codes 4° apart, at", "MPJPE of the right hand, mm",
                 "distance of the codes")  # fmt: skip
-        tables.append(Table(head, rows))
+        tables.append(Table(across_head, across))
     return tuple(tables)
 
 

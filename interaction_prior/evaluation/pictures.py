@@ -118,8 +118,10 @@ def map_figure(
     drawn = prior.draw_latents(n, seed=seed + 1, latents=latents)
     xy = _tsne(torch.cat([data, drawn])[:, on].cpu().numpy(), seed)
     figure, (axis,) = _figure(1, (5.2, 5.2))
-    axis.scatter(*xy[:n].T, s=6, color=DATA, linewidths=0, label="held-out pairs")
-    axis.scatter(*xy[n:].T, s=6, color=DRAWN, linewidths=0, label=f"drawn, {latents} latents")
+    axis.scatter(xy[:n, 0], xy[:n, 1], s=6, color=DATA, linewidths=0, label="held-out pairs")
+    axis.scatter(
+        xy[n:, 0], xy[n:, 1], s=6, color=DRAWN, linewidths=0, label=f"drawn, {latents} latents"
+    )
     axis.set_title(f"t-SNE of {int(on.sum())} active latents, {n:,} pairs of each", fontsize=10)
     axis.set_xticks([])
     axis.set_yticks([])
