@@ -498,8 +498,8 @@ _SAID = {
     "loss": "loss", "kl": "KL divergence", "error": "squared error", "draws": "term of the draws",
 }  # fmt: skip
 _REMEDY = (
-    "a lower --lr, a longer --warmup, float32 instead of bfloat16, or --normalisation block or "
-    "zscore would help"
+    "a lower --lr, a longer --warmup, float32 instead of bfloat16, or --normalisation geometric "
+    "would help"
 )
 
 
