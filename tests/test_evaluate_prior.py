@@ -1,6 +1,7 @@
 """Evaluation of a prior: planted errors, planted turns, planted posteriors come out as planted."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,16 @@ from twohand500k.cli.main import twohand  # noqa: E402
 from twohand500k.errors import DataError  # noqa: E402
 
 pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small products: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
 
 JOINTS = Representation("joints")
 MANO = Representation("mano", "6d", with_translation=True)

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from interaction_prior.evaluation.latents import ACTIVE, active
 from interaction_prior.evaluation.measure import Measured
@@ -133,7 +134,8 @@ def map_figure(
 def _tsne(codes: np.ndarray, seed: int) -> np.ndarray:
     perplexity = min(_PERPLEXITY, (len(codes) - 1) / 4)
     tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed, method="barnes_hut", n_jobs=1)
-    with warnings.catch_warnings():
+    # One thread: at this size more wait for each other.
+    with warnings.catch_warnings(), threadpool_limits(1):
         # Fewer latents than the plane has directions, or many alike: a map all the same.
         warnings.simplefilter("ignore")
         xy: np.ndarray = tsne.fit_transform(codes.astype(np.float32))
