@@ -133,10 +133,11 @@ def pca_rows(held: Held, prior: InteractionPrior, components: Sequence[int]) -> 
     return rows
 
 
-def verdicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Every network against the PCA of its representation at equal error.
+def verdicts(rows: Sequence[Row], n: int) -> list[dict[str, Any]]:
+    """Every network against the PCA of its representation at equal error; shares of n pairs.
 
-    `outside`: PCA has no k at that error; it is then held against the nearest k.
+    `wins` and `loses` by more than two standard errors of the difference of two shares, neither
+    where chance would do. `outside`: PCA has no k at that error; the nearest k is taken.
     """
     told = []
     for row in (r for r in rows if r.k is None):
@@ -154,6 +155,8 @@ def verdicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
             if ours is None or any(v is None for v in theirs):
                 continue
             pca = float(np.interp(at, errors, np.array(theirs, dtype=float)))
+            noise = 2 * np.sqrt((ours * (1 - ours) + pca * (1 - pca)) / n)
+            ahead = (ours - pca) * (1 if more else -1)
             told.append(
                 {
                     "model": row.model,
@@ -164,7 +167,8 @@ def verdicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
                     "words": words,
                     "network": ours,
                     "pca_at_equal_error": pca,
-                    "wins": bool(ours > pca if more else ours < pca),
+                    "wins": bool(ahead > noise),
+                    "loses": bool(ahead < -noise),
                     "outside": bool(at < errors[0] or at > errors[-1]),
                 }
             )
@@ -229,6 +233,10 @@ def _line(row: Row) -> str:
     return f"{row.representation:30s} {model:32s} {row.mpjpe_mm:7.2f}  {shares}"
 
 
+def _verdict(told: dict[str, Any]) -> str:
+    return "WINS" if told["wins"] else "LOSES" if told["loses"] else "no clear difference"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("runs", nargs="+", metavar="RUN")
@@ -256,16 +264,19 @@ def main() -> None:
     priors = [(Path(run).name, InteractionPrior.load(run, hands=hands)) for run in given.runs]
     for form in dict.fromkeys(prior.representation for _, prior in priors):
         of_form = [(name, prior) for name, prior in priors if prior.representation == form]
-        rows += pca_rows(held, of_form[0][1], given.components)
+        first_name, first = of_form[0]
+        rows += pca_rows(held, first, given.components)
         for name, prior in of_form:
+            if not torch.allclose(prior.normalisation.scale, first.normalisation.scale, rtol=0.05):
+                print(f"{name} was trained in other units than {first_name}, whose vectors PCA has")
             rows += network_rows(held, name, prior)
-    told = verdicts(rows)
+    told = verdicts(rows, min(given.samples, len(test)))
     print("\nat equal error, against PCA of the same representation:")
     for v in told:
         print(
             f"{v['model']} {v['latents']} ({v['mpjpe_mm']:.2f} mm): {v['words']} "
             f"{100 * v['network']:.1f} % against {100 * v['pca_at_equal_error']:.1f} %: "
-            f"{'WINS' if v['wins'] else 'does not win'}"
+            f"{_verdict(v)}"
             f"{' (PCA has no k at that error: nearest taken)' if v['outside'] else ''}"
         )
     given.out.mkdir(parents=True, exist_ok=True)
