@@ -2,7 +2,7 @@
 # Each makes its own virtual environment. Python 3.11: pybullet's wheels end there.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
-.PHONY: demo test lint format docs clean
+.PHONY: demo test lint format docs open-prior clean
 
 demo: .venv/ready
 	.venv/bin/twohand demo
@@ -22,6 +22,15 @@ format: .venv-test/ready
 
 docs: .venv/ready
 	.venv/bin/python -m twohand500k.shards.format_doc > docs/format.md
+
+# The prior that ships, from nothing: its data (11 minutes on 2 cores), its training (half an hour).
+# On another machine the same but for rounding. Threads are part of the bits.
+open-prior: .venv-test/ready
+	.venv-test/bin/twohand make open-500k --set samples=20000 --set builds.hands.count=20000 \
+		--out build/open-20k
+	.venv-test/bin/twohand train-prior --preset open --threads 1 --data build/open-20k/dataset \
+		--out build/open
+	cp build/open/prior.safetensors build/open/card.md interaction_prior/open_prior/
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
