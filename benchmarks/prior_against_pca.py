@@ -39,6 +39,7 @@ from twohand500k.hand import HandPair, load_hands
 MEASURES = (
     ("over_limits", "hands past a joint's limit by > 1°", False),
     ("overlap_over_1", "pairs overlapping by > 1 cm³", False),
+    ("meet", "pairs that meet (5 mm) and overlap by ≤ 1 cm³", True),
     ("in_itself", "hands overlapping themselves by > 0.01 cm³", False),
     ("coverage", "coverage of held-out pairs", True),
     ("hand_coverage", "coverage of held-out hands", True),
@@ -82,6 +83,7 @@ class Held:
         figures = {
             "over_limits": found["limit_violation"]["over_1_deg"],
             "overlap_over_1": found["penetration_cm3"]["over_1"],
+            "meet": found["meet_without_overlap"],
             "in_itself": found["self_penetration_cm3"]["over_0_01"],
             "coverage": alike["pairs"] and alike["pairs"]["coverage"],
             "density": alike["pairs"] and alike["pairs"]["density"],
@@ -178,7 +180,7 @@ def verdicts(rows: Sequence[Row], n: int) -> list[dict[str, Any]]:
 def picture(rows: Sequence[Row]) -> Figure:
     """A row of panels for each representation: error against what its draws are."""
     forms = list(dict.fromkeys(r.representation for r in rows))
-    figure = Figure(figsize=(15, 3.9 * len(forms)), layout="constrained")
+    figure = Figure(figsize=(18, 3.9 * len(forms)), layout="constrained")
     axes = np.atleast_2d(figure.subplots(len(forms), len(MEASURES)))
     for form, line in zip(forms, axes, strict=True):
         of_form = [r for r in rows if r.representation == form]
@@ -258,7 +260,7 @@ def main() -> None:
         f"{len(train):,} training pairs, {len(test):,} of split {given.split!r}, "
         f"{given.samples:,} draws of each model, {min(given.samples, len(test)):,} compared"
     )
-    print(f"{'':63s} {'MPJPE':>7s}  {'limits':>7s}  {'>1cm3':>7s}  {'itself':>7s}  {'cover':>7s}  "
+    print(f"{'':63s} {'MPJPE':>7s}  {'limits':>7s}  {'>1cm3':>7s}  {'meet':>7s}  {'itself':>7s}  {'cover':>7s}  "
           f"{'hands':>7s}")  # fmt: skip
     rows: list[Row] = []
     priors = [(Path(run).name, InteractionPrior.load(run, hands=hands)) for run in given.runs]

@@ -25,6 +25,8 @@ Array = np.ndarray
 LIMIT_DEG = 1.0
 # Overlaps that are counted, cm3: any that a judge tells from contact, and a gross one.
 OVERLAPS_CM3 = (0.01, 1.0)
+# Hands no further apart than this interact. Few overlaps alone may mean hands that never meet.
+MEET_MM = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,9 @@ def plausibility_figures(draws: JudgedDraws) -> dict[str, Any]:
     excess = np.degrees(found.limit_violation[known])
     inside = 1e6 * found.self_penetration_volume[known]
     volume = 1e6 * found.penetration_volume
-    volume = volume[np.isfinite(volume)]
+    placed = np.isfinite(volume)
+    volume = volume[placed]
+    met = (1e3 * found.contact_distance[placed] <= MEET_MM) & (volume <= OVERLAPS_CM3[1])
     return {
         "pairs": len(found),
         "hands_not_known": int((~known).sum()),
@@ -112,6 +116,7 @@ def plausibility_figures(draws: JudgedDraws) -> dict[str, Any]:
             "over_0_01": _mean(volume > OVERLAPS_CM3[0]),
             "over_1": _mean(volume > OVERLAPS_CM3[1]),
         },
+        "meet_without_overlap": _mean(met),
         "penetration_depth_mm": _mean(1e3 * found.penetration_depth),
         "apart_mm": {
             "median": _quantile(1e3 * found.contact_distance, 0.5),

@@ -94,7 +94,10 @@ def evaluate(run: str, **given: Any) -> None:
         pictures: list[Picture] = []
         if given["pictures"]:
             log("drawing pictures")
-            pictures = _pictures(prior, hands, measured, found, out, seed)
+            try:
+                pictures = _pictures(prior, hands, measured, found, out, seed)
+            except OSError as error:
+                raise disk_error(error, out) from error
     text = page(evaluation, pictures)
     write_whole(out / "evaluation.html", text.encode())
     # Last: where it lies, the rest does.

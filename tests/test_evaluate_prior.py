@@ -288,6 +288,8 @@ def test_the_command_writes_numbers_pictures_and_a_page(
     assert 0.0 <= drawn["likeness"]["pairs"]["coverage"] <= 1.0
     # The data are within their limits and the training pairs are likest the held-out ones.
     assert told["samples"]["data"]["limit_violation"]["over_1_deg"] == 0.0
+    apart = drawn["plausibility"]
+    assert 0.0 <= apart["meet_without_overlap"] <= 1.0 - apart["penetration_cm3"]["over_1"]
     assert told["samples"]["floor"]["pairs"]["coverage"] > drawn["likeness"]["pairs"]["coverage"]
     page = (out / "evaluation.html").read_text()
     assert page.count("data:image/png;base64,") == 6

@@ -145,6 +145,8 @@ def _plausible_rows(columns: Sequence[Figures]) -> Rows:
         row("largest excess of a hand, mean, degrees", number, "limit_violation", "mean_deg"),
         row("overlap over 0.01 cm³", percent, "penetration_cm3", "over_0_01"),
         row("overlap over 1 cm³", percent, "penetration_cm3", "over_1"),
+        row("hands meet (within 5 mm), overlap at most 1 cm³", percent,
+            "meet_without_overlap"),
         row("overlap, median, cm³", small, "penetration_cm3", "median"),
         row("overlap, mean, cm³", small, "penetration_cm3", "mean"),
         row("depth, mean, mm", number, "penetration_depth_mm"),
