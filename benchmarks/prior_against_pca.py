@@ -260,8 +260,8 @@ def main() -> None:
         f"{len(train):,} training pairs, {len(test):,} of split {given.split!r}, "
         f"{given.samples:,} draws of each model, {min(given.samples, len(test)):,} compared"
     )
-    print(f"{'':63s} {'MPJPE':>7s}  {'limits':>7s}  {'>1cm3':>7s}  {'meet':>7s}  {'itself':>7s}  {'cover':>7s}  "
-          f"{'hands':>7s}")  # fmt: skip
+    names = ("limits", ">1cm3", "meet", "itself", "cover", "hands")
+    print(f"{'':63s} {'MPJPE':>7s}  " + "  ".join(f"{name:>7s}" for name in names))
     rows: list[Row] = []
     priors = [(Path(run).name, InteractionPrior.load(run, hands=hands)) for run in given.runs]
     for form in dict.fromkeys(prior.representation for _, prior in priors):
