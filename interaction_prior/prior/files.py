@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from interaction_prior.prior.network import Architecture
@@ -96,7 +96,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(whole, partial, metadata={_KEY: json.dumps(header, sort_keys=True)})
+        content = save(whole, metadata={_KEY: json.dumps(header, sort_keys=True)})
+        # Not save_file: it makes files that others may not read.
+        partial.write_bytes(content)
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):
