@@ -78,9 +78,9 @@ def _all_positive(
               "[preset: 5]")  # fmt: skip
 @click.option("--likeness", type=click.FloatRange(min=0),
               help="Weight of the prior's own draws being like the data.  "
-              "[preset: 0, 0, 1000]")  # fmt: skip
+              "[preset: 0, 0, 600]")  # fmt: skip
 @click.option("--plausibility", type=click.FloatRange(min=0),
-              help="Weight of the draws' overlap and limits.  [preset: 0, 0, 30]")  # fmt: skip
+              help="Weight of the draws' overlap and limits.  [preset: 0, 0, 15]")  # fmt: skip
 @click.option("--hidden", type=click.IntRange(min=1),
               help="Width of hidden layers.  [preset: 512]")  # fmt: skip
 @click.option("--latents", type=click.IntRange(min=1), help="d_z.  [preset: 128]")

@@ -76,7 +76,7 @@ def _use(record: PriorRecord) -> str:
         "```python\n"
         "from interaction_prior import InteractionPrior\n\n"
         f'prior = InteractionPrior.load("prior.safetensors"{hands})\n'
-        f"pairs = prior.sample(16, seed=0{drawn})   # pairs.joints (16, 2, 21, 3), metres\n"
+        f"pairs = prior.sample(16, seed=0{drawn})  # pairs.joints (16, 2, 21, 3), metres\n"
         "again = prior.decode(prior.encode(pairs).mean)\n"
         "```"
     )
