@@ -276,7 +276,6 @@ class InteractionPrior:
 
 
 def prior_file(where: str | Path) -> Path:
-    """The file of ``"open"``, of a run folder, or as named. DataError for an unfinished run."""
     """The file that `InteractionPrior.load(where)` reads; DataError for a folder without one."""
     if str(where) == "open":
         return Path(str(resources.files("interaction_prior.open_prior").joinpath(PRIOR_FILE)))
