@@ -27,7 +27,10 @@ COMMANDS = {
     "hand": "Show, convert and render hand models.",
     "train-prior": "Train the interaction prior on datasets.",
     "sample": "A dataset drawn from a trained prior.",
-    "evaluate": "How good a trained prior is: errors, samples, pictures.",
+    "render": "Pictures of a dataset's hands, drawn or photographed, to train on.",
+    "train-recon": "Train the network from an image to the prior.",
+    "reconstruct": "Two hands out of a picture, with a trained network.",
+    "evaluate": "How good a trained prior or image network is: errors, pictures.",
     "demo": "The main job in a minute or two, on a take the toolkit makes itself.",
 }
 

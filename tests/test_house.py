@@ -32,6 +32,7 @@ FLOORS = {
     "select": 5,
     "demo": 6,
     "drawn": 6,
+    "render": 6,
     "report": 6,
     "view": 6,
     "audit": 7,
@@ -44,11 +45,17 @@ COMPANION_FLOORS = {
     "hands": 0,
     "representations": 1,
     "data": 2,
+    "images": 2,
+    "metrics": 2,
     "prior": 3,
     "open_prior": 3,
-    "training": 4,
-    "evaluation": 4,
-    "__main__": 5,
+    "features": 3,
+    "fusion": 4,
+    "training": 5,
+    "recon_training": 6,
+    "evaluation": 7,
+    "reconstruction": 7,
+    "__main__": 8,
 }
 COMPANION_MAY_IMPORT = {"conventions", "cores", "errors", "hand", "shards", "__version__"}
 
