@@ -74,6 +74,7 @@ def render() -> str:
     titles = {
         "splice": "Only in shards of a splice",
         "repair": "Only in shards that went through the repair",
+        "image": "Only in shards of pictures (`twohand render`), whose frame is the camera's",
     }
     for group in OPTIONAL_GROUPS:
         parts += [f"## {titles[group]}\n", _table([f for f in FIELDS if f.group == group])]

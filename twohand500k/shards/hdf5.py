@@ -26,9 +26,13 @@ from twohand500k.shards.samples import Samples
 from twohand500k.shards.schema import FIELD_BY_PATH, FIELDS, Field
 
 CHUNK_ROWS: Final = 512
+# A picture is a chunk of its own: whoever wants one need not unpack its neighbours.
+_CHUNK_BYTES: Final = 2**18
 _NOT_KNOWN: Final = 255
 # Of the kinds that are not text; those are fixed-width bytes, or u1 codes.
-DISK_TYPE: Final = {"f4": "<f4", "f8": "<f8", "i4": "<i4", "i8": "<i8", "bool": "|b1"}
+DISK_TYPE: Final = {
+    "f4": "<f4", "f8": "<f8", "i4": "<i4", "i8": "<i8", "u1": "|u1", "bool": "|b1",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +145,7 @@ def shard_bytes(stored: Mapping[str, Stored], conventions: Mapping[str, Any]) ->
                 # An empty dataset cannot be chunked, and has nothing to compress.
                 **(
                     {
-                        "chunks": (min(rows, CHUNK_ROWS), *item.array.shape[1:]),
+                        "chunks": (_chunk_rows(item.array), *item.array.shape[1:]),
                         "compression": "gzip",
                         "compression_opts": 1,
                         "shuffle": True,
@@ -157,6 +161,11 @@ def shard_bytes(stored: Mapping[str, Stored], conventions: Mapping[str, Any]) ->
             dataset.flush()
         file.flush()
         return bytes(file.id.get_file_image())
+
+
+def _chunk_rows(array: np.ndarray) -> int:
+    """Rows of a chunk."""
+    return min(len(array), CHUNK_ROWS, max(1, _CHUNK_BYTES // array[:1].nbytes))
 
 
 def read_root(path: Path) -> dict[str, Any]:

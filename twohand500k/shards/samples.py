@@ -21,7 +21,10 @@ def _not_given() -> np.ndarray:
     return _UNKNOWN
 
 
-_NUMPY_TYPE = {"f4": np.float32, "f8": np.float64, "i4": np.int32, "i8": np.int64, "bool": np.bool_}
+_NUMPY_TYPE = {
+    "f4": np.float32, "f8": np.float64, "i4": np.int32, "i8": np.int64, "u1": np.uint8,
+    "bool": np.bool_,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Samples:
 
     Shapes, units and meanings are the schema's (`twohand500k.shards.schema.FIELDS`). Text is
     numpy str. What is left out is filled with the schema's "not known". The fields of an optional
-    group (splice, repair) are given all together or not at all.
+    group (splice, repair, image) are given all together or not at all.
 
     Raises ValueError for a wrong shape, values that do not fit the type, a hand whose NaNs
     contradict `present`, a sample without any hand, a sample_id that is not unique ASCII.
@@ -79,6 +82,14 @@ class Samples:
     displacement: np.ndarray | None = None
     evaluations: np.ndarray | None = None
     repair_verdict: np.ndarray | None = None
+    image: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    uv: np.ndarray | None = None
+    visible: np.ndarray | None = None
+    K: np.ndarray | None = None
+    T_camera_world: np.ndarray | None = None
+    hidden: np.ndarray | None = None
+    pose_id: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n = len(np.asarray(self.sample_id))
@@ -103,7 +114,7 @@ class Samples:
         return len(self.sample_id)
 
     def has(self, group: str) -> bool:
-        """Whether an optional group ("splice", "repair") is there."""
+        """Whether an optional group ("splice", "repair", "image") is there."""
         return any(getattr(self, s.attribute) is not None for s in FIELDS if s.group == group)
 
     def select(self, rows: ArrayLike) -> "Samples":
@@ -205,7 +216,7 @@ def _as_stored_type(spec: Field, given: ArrayLike, n: int) -> np.ndarray:
         if array.dtype != np.bool_:
             raise ValueError(f"{spec.attribute} must be bool, got {array.dtype}")
         return _frozen(array)
-    if spec.kind in ("i4", "i8"):
+    if spec.kind in ("i4", "i8", "u1"):
         if array.dtype.kind not in "iu":
             raise ValueError(f"{spec.attribute} must be integer, got {array.dtype}")
         stored: np.ndarray = array.astype(_NUMPY_TYPE[spec.kind])

@@ -27,10 +27,14 @@ from twohand500k.hand.model import HandPair
 
 FORMAT: Final = 1
 
-Kind = Literal["f4", "f8", "i4", "i8", "bool", "text", "name"]
-Group = Literal["core", "splice", "repair"]
+Kind = Literal["f4", "f8", "i4", "i8", "u1", "bool", "text", "name"]
+Group = Literal["core", "splice", "repair", "image"]
 
 SPLITS: Final = ("train", "val", "test")
+
+# Pixels along a side of a picture, and of the map that masks are given on.
+IMAGE_SIZE: Final = 256
+MASK_SIZE: Final = 64
 
 
 @dataclass(frozen=True)
@@ -147,11 +151,29 @@ FIELDS: Final[tuple[Field, ...]] = (
           "physics evaluations spent", "-1 where not counted", group="repair"),
     Field("repair/verdict", "repair_verdict", "name", ("N",), "",
           "what the repair did with the sample", group="repair"),
+    Field("image/image", "image", "u1", ("N", IMAGE_SIZE, IMAGE_SIZE, 3), "",
+          "the picture, sRGB, rows from the top", group="image"),
+    Field("image/mask", "mask", "u1", ("N", "S", MASK_SIZE, MASK_SIZE), "1/255",
+          "the share of a cell of 4 x 4 pixels where that hand is what is seen", group="image"),
+    Field("image/uv", "uv", "f4", ("N", "S", N_JOINTS, 2), "px",
+          "joints in the picture; the centre of the first pixel is (0.5, 0.5)",
+          _ABSENT, group="image", per_hand=True),
+    Field("image/visible", "visible", "bool", ("N", "S", N_JOINTS), "",
+          "the joint is inside the picture and only its own flesh lies before it", group="image"),
+    Field("image/K", "K", "f4", ("N", 3, 3), "px",
+          "intrinsics of the picture: (u, v, 1) ~ K x, x in the camera's frame", group="image"),
+    Field("image/T_camera_world", "T_camera_world", "f4", ("N", 4, 4), "m",
+          "from the frame of the dataset that was pictured to the camera's", group="image"),
+    Field("image/hidden", "hidden", "f4", ("N", "S"), "1",
+          "share of the hand's own outline that something else covers or the picture cuts off",
+          "NaN where the hand is absent", group="image"),
+    Field("image/pose_id", "pose_id", "text", ("N",), "",
+          "sample_id in the dataset that was pictured", group="image"),
 )  # fmt: skip
 
 FIELD_BY_PATH: Final = {field.path: field for field in FIELDS}
 FIELD_BY_ATTRIBUTE: Final = {field.attribute: field for field in FIELDS}
-OPTIONAL_GROUPS: Final[tuple[Group, ...]] = ("splice", "repair")
+OPTIONAL_GROUPS: Final[tuple[Group, ...]] = ("splice", "repair", "image")
 
 # Root attributes that every shard of format 1 carries with exactly these values.
 FIXED_CONVENTIONS: Final[Mapping[str, int | str | tuple]] = {
