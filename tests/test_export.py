@@ -58,6 +58,9 @@ def test_an_export_verifies_alone_and_against_its_dataset(made):
 
 # Each format, read by code that is not the exporter's
 
+# What a repaired splice has: everything but pictures.
+_STORED = [spec for spec in FIELDS if spec.group != "image"]
+
 
 def test_parquet_holds_every_field_bit_for_bit(made):
     import pyarrow.parquet as pq
@@ -67,7 +70,7 @@ def test_parquet_holds_every_field_bit_for_bit(made):
     file = pq.ParquetFile(made / "out" / "parquet" / "samples.parquet")
     assert file.num_row_groups == len(dataset.index.shards) == 2
     table = file.read()
-    for spec in FIELDS:
+    for spec in _STORED:
         column = table.column(spec.path.replace("/", "_"))
         stored = getattr(samples, spec.attribute)
         back = np.array(column.to_pylist(), dtype=stored.dtype)
@@ -171,7 +174,7 @@ def test_croissant_is_valid_and_its_records_are_the_samples(made):
     described = mlc.Dataset(str(made / "out" / "croissant.json"))
     assert not described.metadata.ctx.issues.errors
     (records,) = described.metadata.record_sets
-    assert {f.name for f in records.fields} == {f.path.replace("/", "_") for f in FIELDS}
+    assert {f.name for f in records.fields} == {f.path.replace("/", "_") for f in _STORED}
     hashes = {file.name: file.sha256 for file in described.metadata.distribution}
     assert len(hashes) == len(list((made / "out").rglob("*"))) - 3 - len(
         [p for p in (made / "out").rglob("*") if p.is_dir()]

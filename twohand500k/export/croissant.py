@@ -15,7 +15,8 @@ from twohand500k.shards.schema import Field
 
 FILE = "croissant.json"
 _TYPES = {"f4": "sc:Float", "f8": "sc:Float", "i4": "sc:Integer", "i8": "sc:Integer",
-          "bool": "sc:Boolean", "text": "sc:Text", "name": "sc:Text"}  # fmt: skip
+          "u1": "sc:Integer", "bool": "sc:Boolean", "text": "sc:Text",
+          "name": "sc:Text"}  # fmt: skip
 _MIME = {".parquet": "application/x-parquet", ".npz": "application/zip",
          ".json": "application/json", ".txt": "text/plain", ".obj": "model/obj",
          ".glb": "model/gltf-binary", ".ply": "application/octet-stream",

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 NAME = "parquet"
 FILE = "samples.parquet"
-_TYPES = {"f4": "float32", "f8": "float64", "i4": "int32", "i8": "int64", "bool": "bool_"}
+_TYPES = {
+    "f4": "float32", "f8": "float64", "i4": "int32", "i8": "int64", "u1": "uint8", "bool": "bool_",
+}  # fmt: skip
 
 
 def column(spec: Field) -> str:

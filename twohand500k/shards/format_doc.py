@@ -17,6 +17,7 @@ _TYPES = {
     "f8": "float64",
     "i4": "int32",
     "i8": "int64",
+    "u1": "uint8",
     "bool": "bool",
     "text": "UTF-8, fixed width",
     "name": "u1 + `names`",
