@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from twohand500k.conventions import JOINT_PARENTS, TIP_JOINTS
 from twohand500k.hand import HandPair
 from twohand500k.hand.anatomy import Anatomy
-from twohand500k.hand.capsules import BONES, bone_radii
+from twohand500k.hand.capsules import BONES, PHALANGES, bone_radii
 
 # Balls along a bone, as fractions of its length.
 _ALONG = (0.15, 0.5, 0.85)
@@ -28,6 +28,7 @@ class PlausibleHands(nn.Module):
     frames: Tensor
     limits: Tensor
     radii: Tensor
+    apart: Tensor
 
     def __init__(self, hands: HandPair) -> None:
         super().__init__()
@@ -39,6 +40,7 @@ class PlausibleHands(nn.Module):
             "radii": np.repeat(radii, len(_ALONG), axis=1),
         }.items():
             self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
+        self.register_buffer("apart", torch.tensor(_never_within_another()), persistent=False)
 
     def angles(self, R: Tensor) -> Tensor:
         """Flexion, abduction, twist (..., 2, 15, 3) rad of local rotations (..., 2, 16, 3, 3)."""
@@ -62,10 +64,18 @@ class PlausibleHands(nn.Module):
         """
         centres = self.balls(joints)
         right, left = centres[..., 0, :, :], centres[..., 1, :, :] + place[..., None, :]
-        gap = right[..., :, None, :] - left[..., None, :, :]
-        distance = (gap.square().sum(-1) + 1e-12).sqrt()
         reach = self.radii[0][:, None] + self.radii[1][None, :] - MARGIN_M
-        return (reach - distance).relu()
+        return (reach - _distances(right, left)).relu()
+
+    def self_overlap(self, joints: Tensor) -> Tensor:
+        """How deep (..., 2, 60, 60) m the balls of a hand lie in those of its other fingers.
+
+        joints (..., 2, 21, 3) m. Zero for balls that belong together, and each two told once. No
+        margin: of hands that the judge finds clean, hardly any two balls touch.
+        """
+        centres = self.balls(joints)
+        reach = self.radii[:, :, None] + self.radii[:, None, :]
+        return (reach - _distances(centres, centres)).relu() * self.apart
 
     def balls(self, joints: Tensor) -> Tensor:
         """Centres (..., 2, 60, 3) m of the balls along the bones of joints (..., 2, 21, 3) m."""
@@ -77,6 +87,24 @@ class PlausibleHands(nn.Module):
         along = torch.tensor(_ALONG, dtype=joints.dtype, device=joints.device)
         steps = (along[:, None] * shorter).T[..., None]  # (20, 3, 1)
         return (start[..., :, None, :] + steps * bone[..., :, None, :]).flatten(-3, -2)
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """|a_i - b_j| (..., n, m), with a gradient where they are equal."""
+    gap = a[..., :, None, :] - b[..., None, :, :]
+    return (gap.square().sum(-1) + 1e-12).sqrt()
+
+
+def _never_within_another() -> np.ndarray:
+    """Which two balls (60, 60), the later one second, are of different fingers and not both palm.
+
+    The bones of the palm lie side by side in one flesh, and so do the bones of a finger.
+    """
+    bone = np.repeat(np.arange(len(BONES)), len(_ALONG))
+    finger = bone // 4
+    phalanx = np.isin(BONES[bone], PHALANGES)
+    different = finger[:, None] != finger[None, :]
+    return np.triu(different & (phalanx[:, None] | phalanx[None, :]))
 
 
 def _away_from_zero(x: Tensor, other: Tensor) -> Tensor:

@@ -5,13 +5,14 @@ codes fill a thin part of the latent space, a draw from N(0, I) falls beside it,
 never asks what the decoder makes of such a draw. Here it is asked. Every step decodes some draws
 and adds
 
-    w_l (D(pairs) + 4 D(hands)) + w_p (overlap + limits)
+    w_l (D(pairs) + 4 D(hands)) + w_p (overlap + fingers in the own hand + limits)
 
 D is the energy distance (Szekely and Rizzo, "Energy statistics", 2013) between the draws and the
 batch, zero for equal distributions: of the 42 joints in the right palm's frame, and of each hand's
-21 in its own, as root mean square distances in centimetres. Overlap and limits are those of
-`hands.plausible`: squared depths (cm2) and squared excesses in units of 0.1 rad, summed over a
-pair; limits for ``mano`` alone, overlap for priors with translation. Without D the draws would be
+21 in its own, as root mean square distances in centimetres. Overlap, of the hands and of a hand
+with itself, and limits are those of `hands.plausible`: squared depths (cm2) and squared excesses in
+units of 0.1 rad, summed over a pair; limits for ``mano`` alone, overlap of the two hands for priors
+with translation. Without D the draws would be
 driven to a few poses far apart; with it they may not leave the data.
 
 The latents drawn are the noise that the step draws for the posterior anyway. Processes of a
@@ -96,7 +97,8 @@ class DrawsLoss:
         return pair.flatten(1) * per_joint, alone.flatten(1) * per_joint
 
     def _implausibility(self, raw: Tensor, joints: Tensor, place: Tensor) -> Tensor:
-        total = raw.new_zeros(())
+        depth = self.plausible.self_overlap(joints[:_OVERLAPPED])
+        total = (_CM * depth).square().sum((-1, -2, -3)).mean()
         if self.representation.name == "mano":
             excess = self.plausible.limit_excess(self.representation.rotations(raw)[0])
             total = total + (excess / _LIMIT_RAD).square().sum((-1, -2, -3)).mean()
