@@ -85,6 +85,25 @@ def test_overlap_pulls_hands_apart() -> None:
     assert torch.isfinite(gradient).all() and after < before
 
 
+def test_a_finger_in_another_is_told_as_the_judge_tells_it() -> None:
+    """The right index turned towards the middle finger, step by step; flat hands are clean."""
+    hands = load_hands("open")
+    layer, plausible, judge = HandLayer(hands), PlausibleHands(hands), Judge.of(hands)
+    betas = torch.zeros(1, 2, 10)
+    depths, volumes = [], []
+    for angle in (0.0, 0.15, 0.3, 0.45):
+        pose = torch.zeros(1, 2, 16, 3)
+        pose[0, 0, 1, 1] = -angle
+        R = matrix_from_axis_angle(pose)
+        depth = plausible.self_overlap(layer.joints(R, betas))
+        assert not depth[0, 1].any(), "the left hand is flat"
+        skins = layer.vertices(R, betas)[0].double().numpy()
+        depths.append(float(depth.amax()))
+        volumes.append(judge.pair(skins[0], skins[1] + [1.0, 0.0, 0.0]).self_volume[0])
+    assert depths == sorted(depths) and depths[0] < 1e-4 and depths[-1] > 0.004
+    assert volumes[0] < 1e-8 < volumes[-1]
+
+
 def test_energy_distance_is_nothing_between_equals_and_grows() -> None:
     a, b = _normal(400, 5), _normal(400, 5, seed=1)
     assert abs(energy_distance(a, b)) < 0.03
