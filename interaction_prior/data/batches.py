@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interaction_prior.data.order import BLOCK, Order, generator_for
 from interaction_prior.hands.rotations import random_rotations
 from interaction_prior.representations import Normalisation, Representation
 
@@ -34,8 +35,6 @@ Rotation = Literal["uniform", "none"]
 ROTATIONS: tuple[Rotation, ...] = get_args(Rotation)
 
 _BLOCK_ROWS = 2048
-# Kinds of random numbers: a seed and a number draw something else for each.
-_ORDER, _BLOCK = 0, 1
 
 
 class Rows(Protocol):
@@ -152,11 +151,11 @@ class Batches:
             raise ValueError(f"a batch of {draw.batch} does not divide among {processes} processes")
         self.rows, self.representation, self.draw = rows, representation, draw
         self.normalisation = normalisation.to(device)
-        self.device, self.weights = device, weights
+        self.device = device
         share = draw.batch // processes
         self._own = slice(rank * share, (rank + 1) * share)
         self.block_steps = max(1, _BLOCK_ROWS // draw.batch)
-        self._orders: dict[int, Tensor] = {}
+        self._order = Order(len(rows), draw.seed, weights)
 
     @property
     def steps_per_epoch(self) -> float:
@@ -179,7 +178,7 @@ class Batches:
 
     def _block(self, number: int, index: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (steps, b, D) and noise (steps, b, d_z) of a block of steps."""
-        generator = _generator(self.draw.seed, _BLOCK, number, self.device)
+        generator = generator_for(self.draw.seed, BLOCK, number, self.device)
         shape = (self.block_steps, self.draw.batch)
         n = math.prod(shape)
         noise = torch.randn(*shape, self.draw.latents, generator=generator, device=self.device)[
@@ -200,42 +199,16 @@ class Batches:
 
     def _index(self, block: int) -> Tensor:
         """Positions (steps * batch,) of a block's rows in the set."""
-        n, width = len(self.rows), self.block_steps * self.draw.batch
-        first, last = block * width, (block + 1) * width
-        parts = []
-        for epoch in range(first // n, (last - 1) // n + 1):
-            start, stop = max(first - epoch * n, 0), min(last - epoch * n, n)
-            parts.append(self._order(epoch)[start:stop])
-        return torch.cat(parts)
-
-    def _order(self, epoch: int) -> Tensor:
-        """Positions (N,) in the order of an epoch; only the latest few are remembered."""
-        if epoch not in self._orders:
-            generator = _generator(self.draw.seed, _ORDER, epoch, torch.device("cpu"))
-            n = len(self.rows)
-            if self.weights is None:
-                order = torch.randperm(n, generator=generator)
-            else:
-                order = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-            self._orders = {k: v for k, v in self._orders.items() if k >= epoch - 1}
-            self._orders[epoch] = order
-        return self._orders[epoch]
+        width = self.block_steps * self.draw.batch
+        return self._order.positions(block * width, (block + 1) * width)
 
 
 def augmented(x: Tensor, representation: Representation, draw: Draw, number: int) -> Tensor:
     """Raw vectors (n, D) mirrored and turned once as in training: the same for the same number."""
-    generator = _generator(draw.seed, _BLOCK, -1 - number, x.device)
+    generator = generator_for(draw.seed, BLOCK, -1 - number, x.device)
     swapped = torch.rand(len(x), 1, generator=generator, device=x.device) < 0.5
     if draw.swap:
         x = torch.where(swapped, representation.mirrored(x), x)
     if draw.rotation == "uniform":
         x = representation.turned(x, random_rotations(len(x), generator))
     return x
-
-
-def _generator(seed: int, kind: int, number: int, device: torch.device) -> torch.Generator:
-    """A generator of its own for each (seed, kind, number)."""
-    words = np.random.SeedSequence([seed, kind, number & 0xFFFFFFFF]).generate_state(2, np.uint32)
-    generator = torch.Generator(device)
-    generator.manual_seed(int(words[0]) << 32 | int(words[1]) >> 1)
-    return generator

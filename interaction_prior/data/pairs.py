@@ -20,7 +20,7 @@ from twohand500k.hand import HandPair
 from twohand500k.shards import Dataset
 
 Split = Literal["train", "val", "test", "all"]
-_READ = ("sample_id", "pose", "betas", "joints", "present", "split")
+_READ = ("sample_id", "pose", "betas", "joints")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,19 +76,8 @@ def read_pairs(folders: Sequence[str | Path], hands: HandPair, split: Split) -> 
 def _read(folder: Path, hands: HandPair, split: Split, number: int) -> Pairs:
     dataset = Dataset(folder)
     _check_hand_model(dataset, hands)
-    if not len(dataset):
-        raise DataError(f"{folder} holds no samples")
-    ids, pose, betas, joints, present, splits = (dataset.array(name) for name in _READ)
-    both = present.all(-1)
-    if not both.any():
-        raise DataError(
-            f"{folder} holds single hands, no interaction: `twohand splice --bank {folder}` makes "
-            "interactions of them"
-        )
-    rows = both if split == "all" else both & (splits == split)
-    if not rows.any():
-        there = ", ".join(f"{n:,} {s or 'without a split'}" for s, n in _counted(splits[both]))
-        raise DataError(f"{folder} has no sample in split {split!r}: it has {there}")
+    rows = rows_of(dataset, split)
+    ids, pose, betas, joints = (dataset.array(name) for name in _READ)
     pose, betas, joints, ids = pose[rows], betas[rows], joints[rows], ids[rows]
     finite = np.isfinite(pose).all((1, 2, 3)) & np.isfinite(betas).all((1, 2))
     finite &= np.isfinite(joints[:, :, WRIST]).all((1, 2))
@@ -100,6 +89,28 @@ def _read(folder: Path, hands: HandPair, split: Split, number: int) -> Pairs:
         )
     place = joints[:, LEFT, WRIST] - joints[:, RIGHT, WRIST]
     return Pairs(ids, pose, betas, place, np.full(len(ids), number, dtype=np.int32))
+
+
+def rows_of(dataset: Dataset, split: Split) -> np.ndarray:
+    """Which samples (N,) bool of a dataset are interactions of that split, as `read_pairs` reads.
+
+    Raises DataError where there is none.
+    """
+    folder = dataset.path
+    if not len(dataset):
+        raise DataError(f"{folder} holds no samples")
+    both = np.all(dataset.array("present"), axis=-1)
+    splits = dataset.array("split")
+    if not both.any():
+        raise DataError(
+            f"{folder} holds single hands, no interaction: `twohand splice --bank {folder}` makes "
+            "interactions of them"
+        )
+    rows: np.ndarray = both if split == "all" else both & (splits == split)
+    if not rows.any():
+        there = ", ".join(f"{n:,} {s or 'without a split'}" for s, n in _counted(splits[both]))
+        raise DataError(f"{folder} has no sample in split {split!r}: it has {there}")
+    return rows
 
 
 def _check_hand_model(dataset: Dataset, hands: HandPair) -> None:

@@ -189,8 +189,8 @@ def read_stored(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
     return dict(sorted(stored.items(), key=lambda kv: (order.get(kv[0], 999), kv[0]))), root
 
 
-def read_dataset(dataset: h5py.Dataset, rows: slice = slice(None)) -> Stored:
-    """One dataset, or consecutive rows of it; within `open_shard`."""
+def read_dataset(dataset: h5py.Dataset, rows: slice | np.ndarray = slice(None)) -> Stored:
+    """One dataset, or rows of it, consecutive or increasing; within `open_shard`."""
     return Stored(
         np.asarray(dataset[rows]),
         {key: _attribute(value) for key, value in dataset.attrs.items()},

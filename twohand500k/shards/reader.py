@@ -32,6 +32,9 @@ from twohand500k.shards.index import Index, read_index
 from twohand500k.shards.samples import Reject, Samples
 from twohand500k.shards.schema import FIELD_BY_ATTRIBUTE, FIELD_BY_PATH, FIELDS, check_conventions
 
+# Rows that lie closer together than this on average are read with what lies between them.
+_DENSE = 4
+
 
 class Dataset:
     """A finished dataset on disk.
@@ -148,9 +151,15 @@ class Dataset:
             here = np.flatnonzero(shard_of == number)
             rows = index[here] - self._starts[number]
             first, last = int(rows.min()), int(rows.max()) + 1
-            read = self._read(number, paths, slice(first, last))
+            wanted: slice | np.ndarray
+            if last - first <= _DENSE * len(rows):
+                wanted, places_in_read = slice(first, last), rows - first
+            else:
+                # Few among many: their neighbours, pictures perhaps, are not unpacked for them.
+                wanted, places_in_read = np.unique(rows, return_inverse=True)
+            read = self._read(number, paths, wanted)
             for part, array in zip(parts, read, strict=True):
-                part.append(array[rows - first])
+                part.append(array[places_in_read])
             places.append(here)
         if not places:
             specs = [FIELD_BY_PATH[path] for path in paths]
@@ -158,7 +167,9 @@ class Dataset:
         order = np.concatenate(places)
         return [_ordered(np.concatenate(part), order) for part in parts]
 
-    def _read(self, number: int, paths: Sequence[str], rows: slice) -> list[np.ndarray]:
+    def _read(
+        self, number: int, paths: Sequence[str], rows: slice | np.ndarray
+    ) -> list[np.ndarray]:
         file_path = self.path / self.index.shards[number].file
         if file_path.name not in self._checked_roots:
             self._check_root(file_path, read_root(file_path))
