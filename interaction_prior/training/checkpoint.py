@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from interaction_prior.representations import Normalisation, Representation
 from twohand500k.errors import DataError
 
 KEPT = 3
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,32 +72,17 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "window": c.window,
     }
     header = {
-        "format": FORMAT,
         "kind": "checkpoint",
-        "step": c.step,
         "seconds": c.seconds,
         "architecture": asdict(c.architecture),
         "representation": asdict(c.representation),
-        "sha256": _sha256(tensors),
     }
-    path = folder / checkpoint_name(c.step)
-    write_tensors(path, tensors, header)
-    for old in _files(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
-    return path
+    return write_state(folder, c.step, tensors, header)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Raises DataError for a file that is damaged or no checkpoint."""
-    tensors, header = read_tensors(path)
-    if header.get("kind") != "checkpoint":
-        raise DataError(f"{path} is no checkpoint of `twohand train-prior`")
-    if header.get("sha256") != _sha256(tensors):
-        raise DataError(f"{path} is damaged: its content is not what was written")
-
-    def group(name: str) -> dict[str, Tensor]:
-        return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
-
+    tensors, header = read_state(path, "checkpoint", "train-prior")
     try:
         return Checkpoint(
             step=header["step"],
@@ -106,8 +92,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             normalisation=Normalisation(
                 tensors["normalisation.mean"], tensors["normalisation.scale"]
             ),
-            weights=group("network."),
-            moments=group("adam."),
+            weights=group(tensors, "network."),
+            moments=group(tensors, "adam."),
             window=tensors["window"],
         )
     except (KeyError, TypeError) as error:
@@ -117,21 +103,62 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def latest_checkpoint(
     folder: Path, architecture: Architecture, of: Representation, log: Callable[[str], None]
 ) -> Checkpoint | None:
-    """The newest good checkpoint in `folder`, None if there is none.
+    """The newest good checkpoint in `folder`, None if there is none (`latest_state`).
 
-    Damaged ones are passed over, said to `log`. DataError if all are damaged, or the newest good
-    one is of another network or representation.
+    DataError also where it is of another network or representation.
+    """
+    found = latest_state(folder, read_checkpoint, log)
+    if found is None:
+        return None
+    path, checkpoint = found
+    checkpoint.check_is_of(path, architecture, of)
+    return checkpoint
+
+
+# Files of any run's state
+
+
+def write_state(
+    folder: Path, step: int, tensors: Mapping[str, Tensor], header: Mapping[str, Any]
+) -> Path:
+    """Write a run's state after `step` steps, whole or not at all; the newest three stay."""
+    path = folder / checkpoint_name(step)
+    facts = {"format": FORMAT, "step": step, "sha256": _sha256(tensors)}
+    write_tensors(path, tensors, {**header, **facts})
+    for old in _files(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def read_state(path: Path, kind: str, command: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write_state` wrote. Raises DataError for a file that is damaged or of another kind."""
+    tensors, header = read_tensors(path)
+    if header.get("kind") != kind:
+        raise DataError(f"{path} is no checkpoint of `twohand {command}`")
+    if header.get("sha256") != _sha256(tensors):
+        raise DataError(f"{path} is damaged: its content is not what was written")
+    return tensors, header
+
+
+def group(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that beginning."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def latest_state(
+    folder: Path, read: Callable[[Path], T], log: Callable[[str], None]
+) -> tuple[Path, T] | None:
+    """The newest good file in `folder` and what is in it, None if there is none.
+
+    Damaged ones are passed over, said to `log`. DataError if all are damaged.
     """
     faults = []
     for path in _files(folder):
         try:
-            checkpoint = read_checkpoint(path)
+            return path, read(path)
         except DataError as fault:
             log(f"{fault}; the one before it is taken")
             faults.append(str(fault))
-            continue
-        checkpoint.check_is_of(path, architecture, of)
-        return checkpoint
     if faults:
         raise DataError(
             f"no checkpoint in {folder} can be read ({faults[0]}): delete that folder to begin "

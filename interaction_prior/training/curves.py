@@ -1,6 +1,7 @@
-"""A run's curves as one picture: loss, its terms, and the joints of held-out pairs."""
+"""A run's curves as one picture: loss, its terms, and figures of held-out samples."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.ticker import LogFormatter
 
 from interaction_prior.training.metrics import Row
 
-_TRAIN, _VALIDATION, _DRAWS = "#3b6ea5", "#c8553d", "#7a9e3f"
+TRAIN, VALIDATION, OTHER = "#3b6ea5", "#c8553d", "#7a9e3f"
 
 
 class _Plain(LogFormatter):
@@ -21,29 +22,61 @@ class _Plain(LogFormatter):
         return f"{x:,g}" if super().__call__(x, pos) else ""
 
 
-def draw_curves(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Write the picture of the lines of a `metrics.jsonl`."""
-    figure = Figure(figsize=(11, 7), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 2, sharex=True)
-    train = [row for row in rows if "loss" in row]
-    held_out = [row for row in rows if "validation" in row]
-    names = (
-        ("loss", "loss"),
-        ("kl", "KL, nats"),
-        ("error", "squared error, normalised units"),
-    )
-    for axis, (name, label) in zip(axes.flat, names, strict=False):
-        _line(axis, [(row["step"], row[name]) for row in train], _TRAIN, "training")
-        points = [(row["step"], row["validation"][name]) for row in held_out]
-        _line(axis, points, _VALIDATION, "held out, posterior mean")
-        axis.set_ylabel(label)
+@dataclass(frozen=True)
+class Line:
+    """The numbers called `name` of the lines of training, or of those of validation."""
+
+    name: str
+    label: str
+    held_out: bool
+    colour: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Lines over one axis, which `label` names."""
+
+    label: str
+    lines: tuple[Line, ...]
+
+
+def both(name: str, label: str, held_out: str = "held out") -> Panel:
+    """A number that training and validation tell."""
+    lines = (Line(name, "training", False, TRAIN), Line(name, held_out, True, VALIDATION))
+    return Panel(label, lines)
+
+
+def told(name: str, label: str, held_out: str = "held out") -> Panel:
+    """A number that validation alone tells."""
+    return Panel(label, (Line(name, held_out, True, VALIDATION),))
+
+
+_MEAN = "held out, posterior mean"
+_LOSS = both("loss", "loss", _MEAN)
+PRIOR_PANELS = (
     # Beside equation 4, where a run has it; not part of the held-out loss.
-    draws = [(row["step"], row.get("draws")) for row in train]
-    _line(axes[0, 0], draws, _DRAWS, "of it the prior's own draws")
-    points = [(row["step"], row["validation"]["mpjpe_mm"]) for row in held_out]
-    _line(axes[1, 1], points, _VALIDATION, "held out, posterior mean")
-    axes[1, 1].set_ylabel("MPJPE, mm, each hand from its wrist")
+    Panel("loss", (*_LOSS.lines, Line("draws", "of it the prior's own draws", False, OTHER))),
+    both("kl", "KL, nats", _MEAN),
+    both("error", "squared error, normalised units", _MEAN),
+    told("mpjpe_mm", "MPJPE, mm, each hand from its wrist", _MEAN),
+)
+
+
+def draw_curves(
+    path: Path, rows: Sequence[Row], title: str, panels: Sequence[Panel] = PRIOR_PANELS
+) -> None:
+    """Write the picture of the lines of a `metrics.jsonl`, two rows of panels."""
+    columns = -(-len(panels) // 2)
+    figure = Figure(figsize=(5.5 * columns, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, columns, sharex=True, squeeze=False)
+    train = [row for row in rows if "validation" not in row]
+    held_out = [{"step": row["step"], **row["validation"]} for row in rows if "validation" in row]
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        axis.set_ylabel(panel.label)
+        for line in panel.lines:
+            points = [(r["step"], r.get(line.name)) for r in (held_out if line.held_out else train)]
+            _line(axis, points, line.colour, line.label)
     for axis in axes.flat:
         if axis.lines:
             axis.set_yscale("log")

@@ -7,7 +7,6 @@ reason and leaves the checkpoints before it alone.
 
 import contextlib
 import datetime
-import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +33,6 @@ from interaction_prior.training.checkpoint import (
 from interaction_prior.training.curves import draw_curves
 from interaction_prior.training.distributed import Processes, joined
 from interaction_prior.training.draws import draws_loss
-from interaction_prior.training.interruption import Interruption
 from interaction_prior.training.latents import aggregate_posterior
 from interaction_prior.training.metrics import Metrics, cut_metrics, read_metrics
 from interaction_prior.training.options import ROTATION_DISTRIBUTION, TrainOptions
@@ -46,9 +44,9 @@ from interaction_prior.training.rows import (
     typical_vectors,
 )
 from interaction_prior.training.run_folder import RunFolder
+from interaction_prior.training.stepping import Steps
 from interaction_prior.training.steps import TERMS, Stepper
 from interaction_prior.training.summary import (
-    Progress,
     Provenance,
     Report,
     TrainingPlan,
@@ -251,28 +249,36 @@ class _Run:
     def trained(self, progress: Report) -> TrainSummary:
         """Take the steps that are left, and write what the run ends with."""
         if self.processes.from_first(self.folder.finished):
-            return self._summary(self.start, _final_of(self.folder), was_finished=True)
+            final = _final_of(self.folder)
+            return self._summary(self.start.seconds, final, was_finished=True)
         o, device = self.options, self.processes.device
         network = PriorNetwork(o.architecture)
         network.load_state_dict(dict(self.start.weights))
         network.to(device)
         normalisation = self.start.normalisation.to(device)
+        work = _PriorWork(self, network, normalisation)
         if not self.processes.first:
-            steps = _Steps(self, network, normalisation, None, progress)
+            steps = self._steps(work, None, progress)
             steps.take()
-            return self._summary(steps.state(), {})
+            return self._summary(steps.seconds, {})
         if self.start.step:
             self.log(f"goes on from step {self.start.step:,} of {o.steps:,}")
         cut_metrics(self.folder.metrics, self.start.step, o.steps)
         with Metrics(
             self.folder.metrics, self.folder.tensorboard, self.start.step, self.log
         ) as metrics:
-            steps = _Steps(self, network, normalisation, metrics, progress)
+            steps = self._steps(work, metrics, progress)
             steps.take()
-            end = steps.state()
-            final = steps.validated(o.steps)
+            final = steps.validated()
         self._finish(network, normalisation, final)
-        return self._summary(end, final)
+        return self._summary(steps.seconds, final)
+
+    def _steps(self, work: "_PriorWork", metrics: Metrics | None, progress: Report) -> Steps:
+        return Steps(
+            work, self.options, self.processes, metrics, progress,
+            step=self.start.step, seconds=self.start.seconds, window=self.start.window,
+            resume=self.provenance.command,
+        )  # fmt: skip
 
     def _finish(
         self, network: PriorNetwork, normalisation: Normalisation, final: Mapping[str, Any]
@@ -308,199 +314,83 @@ class _Run:
         )
         draw_curves(self.folder.curves, read_metrics(self.folder.metrics), title)
         write_whole(self.folder.card, card_text(record).encode())
-        write_prior(self.folder.prior, record)
+        write_prior(self.folder.result, record)
 
     def _summary(
-        self, at: Checkpoint, final: Mapping[str, Any], was_finished: bool = False
+        self, seconds: float, final: Mapping[str, Any], was_finished: bool = False
     ) -> TrainSummary:
         o = self.options
         return TrainSummary(
             folder=self.folder.path, steps=o.steps, samples_seen=o.steps * o.batch,
-            seconds=at.seconds, final=final, resumed_from=self.start.step,
+            seconds=seconds, final=final, resumed_from=self.start.step,
             was_finished=was_finished,
         )  # fmt: skip
 
 
-class _Steps:
-    """The steps themselves: where they are, what they cost, what they have told."""
+class _PriorWork:
+    """A step of the prior: its batch, its loss, its validation, its checkpoint."""
 
-    def __init__(
-        self,
-        run: _Run,
-        network: PriorNetwork,
-        normalisation: Normalisation,
-        metrics: Metrics | None,
-        progress: Report,
-    ) -> None:
+    remedy = (
+        "a lower --lr, a longer --warmup, float32 instead of bfloat16, or --normalisation "
+        "geometric would help"
+    )
+
+    def __init__(self, run: _Run, network: PriorNetwork, normalisation: Normalisation) -> None:
         self.run, self.network, self.normalisation = run, network, normalisation
         self.options, self.processes = run.options, run.processes
-        self.metrics, self.progress = metrics, progress
+        self.terms: Mapping[str, str] = dict(zip(TERMS, _SAID, strict=True))
         self.stepper = Stepper(
             network, self.options, self.processes,
             draws_loss(run.hands, self.options, normalisation, self.processes.device),
         )  # fmt: skip
         if run.start.step:
             self.stepper.restore(run.start.moments, run.start.step)
-        self.step = run.start.step
-        self.seconds = run.start.seconds
-        # Terms of the steps since the last line, on the device: fetched once a line.
-        device = self.processes.device
-        self.window = torch.zeros(self.options.log_every, len(TERMS), device=device)
-        self.filled = len(run.start.window)
-        self.window[: self.filled] = run.start.window.to(device)
-        self.last_validation: Mapping[str, Any] = {}
-        self.saved = self.step
-        self._row_began = self.seconds
-        self._row_steps = 0
 
-    def take(self) -> None:
-        """All steps that are left. Raises KeyboardInterrupt when stopped, DataError on NaN."""
-        o, last = self.options, self.options.steps
+    def taken(self, first: int, last: int) -> Iterator[Tensor]:
+        o = self.options
         batches = Batches(
             self.run.rows, o.representation, self.normalisation, o.draw,
             device=self.processes.device, weights=self.run.weights,
             rank=self.processes.rank, processes=self.processes.size,
         )  # fmt: skip
-        with Interruption() as interruption, self._clock() as clock:
-            # The range first: when it ends, no batch is drawn in vain.
-            steps = range(self.step, last)
-            for step, (x, noise) in zip(steps, batches.from_step(self.step), strict=False):
-                terms = self.stepper(x, noise, o.learning_rate_at(step))
-                self.window[self.filled] = terms
-                self.filled += 1
-                self.step, self._row_steps = step + 1, self._row_steps + 1
-                line = self.step % o.log_every == 0 or self.step == last
-                # Processes agree on stopping; asking costs an exchange, so once a line.
-                alone = self.processes.size == 1
-                stop = (alone or line) and self.processes.any(interruption.asked)
-                check = self.step % o.validate_every == 0 and self.step < last
-                save = self.step % o.checkpoint_every == 0 or self.step == last or stop
-                if not (line or check or save):
-                    continue
-                means = self._fetched()
-                clock()
-                if line:
-                    self._tell(means)
-                if check:
-                    self.last_validation = self.validated(self.step)
-                if save:
-                    self.save()
-                if stop and self.step < last:
-                    raise KeyboardInterrupt(self._how_to_resume())
-                clock(counts=False)
+        # The range first: when it ends, no batch is drawn in vain.
+        for step, (x, noise) in zip(range(first, last), batches.from_step(first), strict=False):
+            yield self.stepper(x, noise, self.rate(step))
 
-    @contextlib.contextmanager
-    def _clock(self) -> Iterator[Callable[..., None]]:
-        """Time of the steps alone, without validation and checkpoints."""
-        since = time.perf_counter()
+    def rate(self, step: int) -> float:
+        return self.options.learning_rate_at(step)
 
-        def tick(counts: bool = True) -> None:
-            nonlocal since
-            now = time.perf_counter()
-            if counts:
-                self.seconds += now - since
-            since = now
-
-        yield tick
-
-    def _fetched(self) -> Tensor:
-        """The window's rows (k, 4), means over processes, on the CPU.
-
-        Raises DataError if one is no finite number: then nothing of it is saved.
-        """
-        rows = self.window[: self.filled].clone()
-        self.processes.average([rows])
-        rows = rows.double().cpu()
-        finite = torch.isfinite(rows)
-        if not finite.all():
-            k = int((~finite).any(1).nonzero()[0])
-            step = self.step - self.filled + k
-            # The sum is named only where both its parts are numbers.
-            term = next(t for t in (3, 2, 1, 0) if not finite[k, t])
-            raise DataError(
-                f"training stopped: in step {step + 1:,} the {_SAID[TERMS[term]]} became "
-                f"{rows[k, term].item()} at the learning rate "
-                f"{self.options.learning_rate_at(step):g}; {_REMEDY}; the last checkpoint kept is "
-                f"of step {self.saved:,}"
-            )
-        return rows
-
-    def _tell(self, rows: Tensor) -> None:
-        """A line of the metrics: means of the window, which begins anew."""
-        took = max(self.seconds - self._row_began, 1e-9)
-        row = {
-            "step": self.step,
-            **dict(zip(TERMS, rows.mean(0).tolist(), strict=True)),
+    def line(self, means: Mapping[str, float]) -> Mapping[str, Any]:
+        return {
+            **means,
             **({} if self.options.model == "vae" else {"kl": None}),
             **({} if self.options.draws else {"draws": None}),
-            "lr": self.options.learning_rate_at(self.step - 1),
-            "samples_per_s": round(self._row_steps * self.options.batch / took, 1),
-            "seconds": round(self.seconds, 3),
         }
-        self.filled, self._row_steps, self._row_began = 0, 0, self.seconds
-        if self.metrics is not None:
-            self.metrics.write(row)
-        self.progress(Progress(self.step, self.options.steps, row, self.last_validation))
 
-    def validated(self, step: int) -> Mapping[str, Any]:
-        """Figures of the held-out pairs, written; empty where none are held out."""
-        if self.run.validation is None or self.metrics is None:
+    def figures(self, step: int) -> Mapping[str, Any]:
+        if self.run.validation is None:
             return {}
-        figures = self.run.validation.figures(self.network, self.normalisation, self.options)
-        bad = [name for name, x in figures.items() if x is not None and not math.isfinite(x)]
-        if bad:
-            raise DataError(
-                f"training stopped: after step {step:,} the held-out {bad[0]} is "
-                f"{figures[bad[0]]}; {_REMEDY}; the last checkpoint kept is of step "
-                f"{self.saved:,}"
-            )
-        self.metrics.write({"step": step, "validation": figures})
-        return figures
+        return self.run.validation.figures(self.network, self.normalisation, self.options)
 
-    def state(self) -> Checkpoint:
-        """Where the run is, on the CPU."""
+    def state(self, step: int, seconds: float, window: Tensor) -> Checkpoint:
         o = self.options
-
-        def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
-
         return Checkpoint(
-            step=self.step, seconds=self.seconds, architecture=o.architecture,
+            step=step, seconds=seconds, architecture=o.architecture,
             representation=o.representation, normalisation=self.normalisation.to("cpu"),
             weights=on_cpu(self.network.state_dict()), moments=on_cpu(self.stepper.moments()),
-            window=self.window[: self.filled].cpu(),
+            window=window,
         )  # fmt: skip
 
-    def save(self) -> None:
-        """A checkpoint, by the first process. Raises DataError where weights are not finite."""
-        if not self.processes.first:
-            return
-        state = self.state()
-        bad = [name for name, w in state.weights.items() if not torch.isfinite(w).all()]
-        if bad:
-            raise DataError(
-                f"training stopped: after step {self.step:,} the weights {bad[0]} are not finite, "
-                f"though the loss is; {_REMEDY}; the last checkpoint kept is of step "
-                f"{self.saved:,}"
-            )
+    def write(self, state: Any) -> None:
         write_checkpoint(self.run.folder.checkpoints, state)
-        self.saved = self.step
-
-    def _how_to_resume(self) -> str:
-        command = self.run.provenance.command
-        return (
-            f"stopped after step {self.step:,} of {self.options.steps:,}, a checkpoint is saved; "
-            + (f"resume with: {command}" if command else "the same call resumes")
-        )
 
 
-_SAID = {
-    "loss": "loss", "kl": "KL divergence", "error": "squared error", "draws": "term of the draws",
-}  # fmt: skip
-_REMEDY = (
-    "a lower --lr, a longer --warmup, float32 instead of bfloat16, or --normalisation geometric "
-    "would help"
-)
+_SAID = ("loss", "KL divergence", "squared error", "term of the draws")
+
+
+def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies, or views of what is there already."""
+    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
 
 
 def _network(options: TrainOptions) -> PriorNetwork:
@@ -563,7 +453,7 @@ def _hand_model(hands: HandPair) -> dict[str, str]:
 
 
 def _final_of(folder: RunFolder) -> Mapping[str, Any]:
-    return read_prior(folder.prior).training["final"]
+    return read_prior(folder.result).training["final"]
 
 
 def _versions() -> dict[str, str]:

@@ -6,6 +6,8 @@
     checkpoints/  see `checkpoint`
     card.md, prior.safetensors   at the end, the prior last: where it lies, the run is finished
 
+A run of another kind ends with a file of another name, its `product`.
+
 One process at a time writes it: a lock that the kernel lets go of when the process dies.
 """
 
@@ -36,9 +38,10 @@ except ImportError:  # Windows has none: there nothing keeps two processes apart
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of a run in `path`."""
+    """The files of a run in `path`; product: the file that it ends with."""
 
     path: Path
+    product: str = PRIOR_FILE
 
     @property
     def options(self) -> Path:
@@ -69,13 +72,13 @@ class RunFolder:
         return self.path / "card.md"
 
     @property
-    def prior(self) -> Path:
-        return self.path / PRIOR_FILE
+    def result(self) -> Path:
+        return self.path / self.product
 
     @property
     def finished(self) -> bool:
         """Whether the run is done."""
-        return self.prior.exists()
+        return self.result.exists()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

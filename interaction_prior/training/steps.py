@@ -3,8 +3,6 @@
 The terms of the loss stay on the device; whoever wants them fetches them, seldom.
 """
 
-import os
-import shutil
 from collections.abc import Callable, Mapping
 
 import torch
@@ -12,13 +10,13 @@ from torch import Tensor
 
 from interaction_prior.prior import PriorNetwork
 from interaction_prior.prior.loss import prior_loss
+from interaction_prior.training.adam import adam_moments, restore_adam
+from interaction_prior.training.compiled import compiled
 from interaction_prior.training.distributed import Processes
 from interaction_prior.training.draws import DrawsLoss
 from interaction_prior.training.options import TrainOptions
-from twohand500k.errors import DataError
 
 TERMS = ("loss", "kl", "error", "draws")
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Stepper:
@@ -72,54 +70,9 @@ class Stepper:
         return total, torch.stack([total, terms.kl, terms.error, drawn]).detach()
 
     def moments(self) -> dict[str, Tensor]:
-        """Adam's two moments of every parameter, ``NAME.exp_avg`` and ``NAME.exp_avg_sq``."""
-        found = {}
-        for name, parameter in self.network.named_parameters():
-            state = self._adam.state[parameter]
-            for moment in _MOMENTS:
-                found[f"{name}.{moment}"] = state.get(moment, torch.zeros_like(parameter))
-        return found
+        """Adam's two moments of every parameter."""
+        return adam_moments(self._adam, list(self.network.named_parameters()))
 
     def restore(self, moments: Mapping[str, Tensor], step: int) -> None:
         """Adam as it was after `step` steps."""
-        names = [name for name, _ in self.network.named_parameters()]
-        state = {
-            k: {"step": torch.tensor(float(step))}
-            | {moment: moments[f"{name}.{moment}"].clone() for moment in _MOMENTS}
-            for k, name in enumerate(names)
-        }
-        groups = self._adam.state_dict()["param_groups"]
-        self._adam.load_state_dict({"state": state, "param_groups": groups})
-
-
-def compiled(
-    function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], device: torch.device
-) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """`function` by torch.compile: on a GPU as captured CUDA graphs, on a CPU through C++.
-
-    Raises DataError where the compiler that writes the code is missing or fails.
-    """
-    compilers = [os.environ.get("CXX"), "g++", "clang++", "gcc", "cc", "cl"]
-    if not any(name and shutil.which(name) for name in compilers):
-        raise DataError(
-            "--compile needs a C++ compiler (g++ or clang++, or $CXX), none is on the PATH: "
-            "install one, or train without --compile"
-        )
-    mode = "reduce-overhead" if device.type == "cuda" else "default"
-    fast = torch.compile(function, mode=mode, dynamic=False)
-
-    def call(x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        try:
-            # A captured graph writes its results where the last step's lay: they are read by now.
-            torch.compiler.cudagraph_mark_step_begin()
-            return fast(x, noise)
-        except Exception as error:
-            if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
-                said = str(error).strip().splitlines()
-                raise DataError(
-                    f"torch.compile failed ({said[0] if said else type(error).__name__}): train "
-                    "without --compile"
-                ) from error
-            raise
-
-    return call
+        restore_adam(self._adam, list(self.network.named_parameters()), moments, step)
