@@ -1,29 +1,31 @@
 """`twohand train-prior`: datasets in, a run folder with a trained interaction prior out."""
 
 import json
-import os
-import shlex
 import sys
-import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from twohand500k.cli import options
+from twohand500k.cli.training import (
+    Shown,
+    device_of,
+    duration,
+    need_torch,
+    positive,
+    terms_of,
+    typed_command,
+)
 from twohand500k.errors import DataError
-from twohand500k.export.licences import licences_of
 from twohand500k.hand import HandPair, load_hands
-from twohand500k.pipeline.progress import bars
 from twohand500k.pipeline.provenance import git_revision, versions
-from twohand500k.shards import Dataset
 
 if TYPE_CHECKING:
-    from interaction_prior.training import Progress, TrainingPlan, TrainOptions, TrainSummary
+    from interaction_prior.training import TrainingPlan, TrainOptions, TrainSummary
 
-_LINE_EVERY_S = 10.0
 # Options of the command that are `TrainOptions`' own under another name.
 _NAMES = {"lr": "learning_rate", "lambda_": "weight", "warmup": "warmup_steps"}
 _FIELDS = (
@@ -34,19 +36,12 @@ _FIELDS = (
 )  # fmt: skip
 
 
-def _positive(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """Above 0, and finite."""
-    if value is not None and not 0 < value < float("inf"):
-        raise click.BadParameter(f"{value} is not above 0")
-    return value
-
-
 def _all_positive(
     ctx: click.Context, param: click.Parameter, values: tuple[float, ...]
 ) -> tuple[float, ...]:
     """Each above 0, and finite."""
     for value in values:
-        _positive(ctx, param, value)
+        positive(ctx, param, value)
     return values
 
 
@@ -73,7 +68,7 @@ def _all_positive(
 @click.option("--model", type=click.Choice(["vae", "ae"]), help="[preset: vae]")
 @click.option("--normalisation", type=click.Choice(["geometric", "block", "zscore", "none"]),
               help="What the squared error is measured in.  [preset: geometric]")  # fmt: skip
-@click.option("--unit-mm", type=float, callback=_positive,
+@click.option("--unit-mm", type=float, callback=positive,
               help="geometric: the movement of the joints that counts as 1.  "
               "[preset: 5]")  # fmt: skip
 @click.option("--likeness", type=click.FloatRange(min=0),
@@ -86,14 +81,14 @@ def _all_positive(
 @click.option("--latents", type=click.IntRange(min=1), help="d_z.  [preset: 128]")
 @click.option("--init", type=click.Choice(["he", "pca"]),
               help="First weights: random, or the best linear VAE.  [preset: pca]")  # fmt: skip
-@click.option("--lambda", "lambda_", type=float, callback=_positive,
+@click.option("--lambda", "lambda_", type=float, callback=positive,
               help="Weight of the squared error.  [preset: 100]")  # fmt: skip
 @click.option("--reduction", type=click.Choice(["sum", "mean"]),
               help="Of the squared error over a vector's numbers.  [preset: sum]")  # fmt: skip
 @click.option("--batch", type=click.IntRange(min=1),
               help="Pairs in a step, of all processes together.  "
               "[preset: 64, 512, 256]")  # fmt: skip
-@click.option("--lr", type=float, callback=_positive,
+@click.option("--lr", type=float, callback=positive,
               help="Adam's learning rate.  [preset: 1e-5, 1e-3, 7e-4]")  # fmt: skip
 @click.option("--schedule", type=click.Choice(["constant", "cosine"]),
               help="Of the rate.  [preset: constant, cosine, cosine]")  # fmt: skip
@@ -102,7 +97,7 @@ def _all_positive(
 @click.option(
     "--steps", type=click.IntRange(min=1), help="The budget.  [preset: 200000, 30000, 12000]"
 )
-@click.option("--epochs", type=float, callback=_positive, help="The budget, instead of --steps.")
+@click.option("--epochs", type=float, callback=positive, help="The budget, instead of --steps.")
 @click.option("--rotation", type=click.Choice(["uniform", "none"]),
               help="One random rotation for both hands.  [preset: uniform]")  # fmt: skip
 @click.option("--swap/--no-swap", default=None,
@@ -138,7 +133,7 @@ def train_prior(**given: Any) -> None:
         )
     if given["seed"] < 0:
         raise click.UsageError("--seed is not below 0")
-    _need_torch()
+    need_torch()
     from interaction_prior.training.distributed import rank
 
     try:
@@ -160,7 +155,7 @@ def _train(given: dict[str, Any], rank: int) -> None:
     keep_freed_memory()
     if given["threads"]:
         torch.set_num_threads(given["threads"])
-    device = _device(given["device"])
+    device = device_of(given["device"])
     chosen = _options(given)
     hands: HandPair = load_hands(given["hand_model"])
     if given["dry_run"]:
@@ -174,13 +169,13 @@ def _train(given: dict[str, Any], rank: int) -> None:
         if not quiet:
             click.echo(line, err=True)
 
-    with _Shown(not quiet) as shown:
+    with Shown(not quiet, "train-prior", "pairs", _held_out) as shown:
         summary = train(
             given["folders"], given["out"], chosen, hands,
             device=device, log=log, progress=shown,
             provenance=Provenance(
-                git_revision(), versions(), _command(),
-                [_terms(folder) for folder in given["folders"]],
+                git_revision(), versions(), typed_command(),
+                [terms_of(folder) for folder in given["folders"]],
             ),
         )  # fmt: skip
     if rank == 0:
@@ -189,44 +184,6 @@ def _train(given: dict[str, Any], rank: int) -> None:
             if given["as_json"]
             else _told(summary)
         )
-
-
-def _command() -> str:
-    """This process's command line, as one types it."""
-    program = [Path(sys.argv[0]).name]
-    if program == ["__main__.py"]:
-        each = os.environ.get("LOCAL_WORLD_SIZE")
-        start = ["torchrun", "--nproc-per-node", each] if each else ["python"]
-        program = [*start, "-m", "twohand500k.cli"]
-    return shlex.join([*program, *sys.argv[1:]])
-
-
-def _terms(folder: Path) -> list[str]:
-    """The licences of what went into a dataset, in words."""
-    return [f"{licence.source}: {licence.terms}" for licence in licences_of(Dataset(folder))]
-
-
-def _need_torch() -> None:
-    try:
-        import safetensors
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise DataError(
-            f'training needs {error.name}, which is not installed: pip install "twohand500k[train]"'
-        ) from error
-    del safetensors
-
-
-def _device(choice: str) -> str:
-    import torch
-
-    there = torch.cuda.is_available()
-    if choice == "cuda" and not there:
-        raise DataError(
-            "--device cuda: torch sees no GPU here (torch.cuda.is_available() is False); choose "
-            "--device cpu, or install a torch with CUDA"
-        )
-    return "cuda" if choice == "cuda" or (choice == "auto" and there) else "cpu"
 
 
 def _options(given: dict[str, Any]) -> "TrainOptions":
@@ -249,45 +206,8 @@ def _options(given: dict[str, Any]) -> "TrainOptions":
     )
 
 
-class _Shown:
-    """How far a run is: a bar on a terminal, a line every ten seconds otherwise."""
-
-    def __init__(self, show: bool) -> None:
-        self._show = show
-        self._bar = bars() if show and sys.stderr.isatty() else None
-        self._task: Any = None
-        self._last_line = time.monotonic()
-
-    def __enter__(self) -> "_Shown":
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, at: "Progress") -> None:
-        if not self._show:
-            return
-        loss, rate = f"loss {at.row['loss']:,.1f}", f"{at.row['samples_per_s']:,.0f}"
-        if self._bar is not None:
-            # Short: a terminal of 100 columns shows all of it.
-            held_out = f" · {at.validation['mpjpe_mm']:.2f} mm" if at.validation else ""
-            what = f"{loss}{held_out} · {rate}/s"
-            if self._task is None:
-                self._task = self._bar.add_task("train-prior", total=at.steps, rate=what)
-            self._bar.update(self._task, completed=at.step, rate=what)
-        elif time.monotonic() - self._last_line >= _LINE_EVERY_S or at.step == at.steps:
-            self._last_line = time.monotonic()
-            held_out = f", held out {at.validation['mpjpe_mm']:.2f} mm" if at.validation else ""
-            what = f"{loss}, {rate} pairs/s{held_out}"
-            click.echo(f"train-prior: {at.step:,} of {at.steps:,} steps, {what}", err=True)
+def _held_out(figures: Mapping[str, Any]) -> str:
+    return f"{figures['mpjpe_mm']:.2f} mm"
 
 
 def _plan_json(plan: "TrainingPlan") -> dict[str, Any]:
@@ -319,7 +239,7 @@ def _plan_text(plan: "TrainingPlan") -> str:
             f"{o.model}, {o.latents} latents, hidden {o.hidden}: {plan.parameters:,} parameters",
             f"{o.steps:,} steps of {o.batch} ({plan.epochs:,.1f} epochs), Adam at "
             f"{o.learning_rate:g}, {o.schedule}",
-            f"about {_duration(plan.seconds)} at {1e3 * plan.step_seconds:.1f} ms a step"
+            f"about {duration(plan.seconds)} at {1e3 * plan.step_seconds:.1f} ms a step"
             + (" (not compiled)" if o.compile else ""),
         ]
     )
@@ -339,12 +259,6 @@ def _told(summary: "TrainSummary") -> str:
     resumed = f", from step {summary.resumed_from:,}" if summary.resumed_from else ""
     lines.append(
         f"{summary.folder}: {summary.steps:,} steps, {summary.samples_seen:,} pairs seen in "
-        f"{_duration(summary.seconds)}{resumed}"
+        f"{duration(summary.seconds)}{resumed}"
     )
     return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -158,7 +158,7 @@ def test_ctrl_c_ends_with_130_and_the_command_that_resumes(
     monkeypatch.setattr(sys, "argv", ["twohand", "train-prior", *arguments])
     with monkeypatch.context() as patch:
         patch.setattr(
-            command._Shown, "__call__",
+            command.Shown, "__call__",
             lambda self, at: os.kill(os.getpid(), signal.SIGINT) if at.step == 4 else None,
         )  # fmt: skip
         said = refusal(arguments, capsys, status=130)
