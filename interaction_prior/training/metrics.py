@@ -1,8 +1,8 @@
 """`Metrics`: what a run tells while it goes, `metrics.jsonl` and TensorBoard.
 
-Lines are {"step", "loss", "kl", "error", "draws", "lr", "samples_per_s", "seconds"}, means over the
-steps since the line before, null where there is no such term ("kl" of an AE), and {"step",
-"validation": {…}}. A run that resumes from a checkpoint cuts the lines after it, so the file
+Lines are {"step", the terms of the loss, "lr", "samples_per_s", "seconds"}, means over the steps
+since the line before, null where there is no such term ("kl" of an AE), and {"step", "validation":
+{…}}. A run that resumes from a checkpoint cuts the lines after it, so the file
 reads as if nothing had happened.
 """
 
@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from twohand500k.errors import DataError
 from twohand500k.shards.files import disk_error, json_line, write_whole
@@ -89,6 +91,11 @@ class Metrics:
             self._show(row)
         except OSError as error:
             raise disk_error(error, self._path) from error
+
+    def picture(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """A picture (H, W, 3) in TensorBoard, where there is one."""
+        if self._board is not None:
+            self._board.add_image(name, pixels, step, dataformats="HWC")
 
     def _show(self, row: Mapping[str, Any]) -> None:
         """The same in TensorBoard."""
