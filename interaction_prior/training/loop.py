@@ -7,11 +7,9 @@ reason and leaves the checkpoints before it alone.
 
 import contextlib
 import datetime
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,13 @@ from interaction_prior.training.checkpoint import (
 from interaction_prior.training.curves import draw_curves
 from interaction_prior.training.distributed import Processes, joined
 from interaction_prior.training.draws import draws_loss
+from interaction_prior.training.facts import (
+    dataset_facts,
+    hand_model_facts,
+    library_versions,
+    on_cpu,
+    write_session,
+)
 from interaction_prior.training.latents import aggregate_posterior
 from interaction_prior.training.metrics import Metrics, cut_metrics, read_metrics
 from interaction_prior.training.options import ROTATION_DISTRIBUTION, TrainOptions
@@ -110,7 +115,7 @@ def plan_training(
     n_bytes = set_bytes(len(pairs), options.representation)
     return TrainingPlan(
         options=options,
-        pairs=tuple((d["folder"], d["samples"]) for d in _datasets(folders, pairs, options)),
+        pairs=tuple((d["folder"], d["samples"]) for d in dataset_facts(folders, pairs.dataset)),
         validation_pairs=0 if held_out is None else len(held_out),
         parameters=sum(p.numel() for p in network.parameters()),
         set_bytes=n_bytes,
@@ -162,7 +167,9 @@ class _Run:
         pairs = read_pairs(folders, hands, options.split)
         held_out = validation_pairs(folders, hands, options)
         options = options.resolved(len(pairs))
-        datasets = _datasets(folders, pairs, options, provenance.licences)
+        datasets = dataset_facts(
+            folders, pairs.dataset, options.dataset_weights, provenance.licences
+        )
         start = None
         if processes.first:
             folder.begin(
@@ -170,7 +177,7 @@ class _Run:
                     "options": options.to_json(),
                     "data_sha256": pairs.sha256(),
                     "validation_sha256": None if held_out is None else held_out.sha256(),
-                    "hand_model": _hand_model(hands),
+                    "hand_model": hand_model_facts(hands),
                 }
             )
             start = latest_checkpoint(
@@ -201,44 +208,22 @@ class _Run:
         return run
 
     def write_session(self, resident: bool) -> None:
-        """This session's entry in `run.json`; what differs from the last one is said aloud."""
-        session = {
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "from_step": self.start.step,
-            "command": self.provenance.command,
-            "git_revision": self.provenance.git_revision,
-            "versions": self.versions,
-            "device": _device_name(self.processes.device),
-            "processes": self.processes.size,
-            "threads": torch.get_num_threads(),
-            "resident": resident,
-        }
-        before = self.folder.last_session()
-        changed = [
-            f"{key} {before[key]!r}, now {session[key]!r}"
-            for key in ("device", "processes", "threads")
-            if before and before[key] != session[key]
-        ]
-        if changed and self.start.step:
-            self.log(
-                f"earlier steps were taken with {'; '.join(changed)}: the run goes on, equal to an "
-                "undisturbed one within rounding only"
-                + (" and with other draws" if "device" in changed[0] else "")
-            )
-        self.folder.write_run(
-            {
+        """This session's entry in `run.json`."""
+        write_session(
+            self.folder, self.processes, self.provenance, self.log,
+            step=self.start.step, resident=resident,
+            facts={
                 "data": self.datasets,
                 "data_sha256": self.pairs.sha256(),
-                "hand_model": _hand_model(self.hands),
+                "hand_model": hand_model_facts(self.hands),
                 "rotation": self.rotation,
             },
-            session,
-        )
+        )  # fmt: skip
 
     @property
     def versions(self) -> dict[str, str]:
         """Of the caller's libraries and those that train."""
-        return {**self.provenance.versions, **_versions()}
+        return {**self.provenance.versions, **library_versions()}
 
     @property
     def rotation(self) -> dict[str, str]:
@@ -290,7 +275,7 @@ class _Run:
             representation=o.representation,
             normalisation=normalisation.to("cpu"),
             weights={name: tensor.cpu() for name, tensor in network.state_dict().items()},
-            hand_model=_hand_model(self.hands),
+            hand_model=hand_model_facts(self.hands),
             latents=aggregate_posterior(
                 network, self.rows, normalisation, o, self.processes.device, self.weights
             ),
@@ -388,11 +373,6 @@ class _PriorWork:
 _SAID = ("loss", "KL divergence", "squared error", "term of the draws")
 
 
-def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies, or views of what is there already."""
-    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
-
-
 def _network(options: TrainOptions) -> PriorNetwork:
     """The first network of a seed, the same on every device."""
     with torch.random.fork_rng(devices=[]):
@@ -423,51 +403,8 @@ def _first_checkpoint(
     )  # fmt: skip
 
 
-def _datasets(
-    folders: Sequence[str | Path],
-    pairs: Pairs,
-    options: TrainOptions,
-    licences: Sequence[Sequence[str]] = (),
-) -> list[dict[str, Any]]:
-    """What a run was trained on, for its record: names alone, no paths of anybody's machine.
-
-    weight: the share of the draws that are this dataset's.
-    """
-    samples = [int((pairs.dataset == k).sum()) for k in range(len(folders))]
-    weights = options.dataset_weights or samples
-    facts: list[dict[str, Any]] = [
-        {"folder": Path(folder).resolve().name, "samples": n, "weight": weight / sum(weights)}
-        for folder, n, weight in zip(folders, samples, weights, strict=True)
-    ]
-    for fact, terms in zip(facts, licences, strict=False):
-        fact["licences"] = list(terms)
-    return facts
-
-
-def _hand_model(hands: HandPair) -> dict[str, str]:
-    return {
-        "name": hands.right.name,
-        "right_sha256": hands.right.sha256,
-        "left_sha256": hands.left.sha256,
-    }
-
-
 def _final_of(folder: RunFolder) -> Mapping[str, Any]:
     return read_prior(folder.result).training["final"]
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("twohand500k", "torch", "numpy", "safetensors"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({platform.machine()})"
 
 
 def _step_seconds(network: PriorNetwork, options: TrainOptions, device: torch.device) -> float:
