@@ -108,12 +108,17 @@ def drawn(augmentation: Augmentation, n: int, generator: torch.Generator) -> Cha
     )
 
 
-def augmented(batch: ImageBatch, change: Change, *, blur: bool = True) -> ImageBatch:
-    """The batch with that done to it. blur: False where no picture of any batch is blurred."""
+def augmented(batch: ImageBatch, change: Change) -> ImageBatch:
+    """The batch with that done to it. change: on the CPU."""
+    # Known here without asking the device.
+    blurred = change.sigma.nonzero()[:, 0]
     change = change.to(batch.image.device)
     turned = _moved(_mirrored(batch, change.flip), change)
     image = _recoloured(turned.image, change)
-    return replace(turned, image=_blurred(image, change.sigma) if blur else image)
+    if len(blurred):
+        rows = blurred.to(image.device, non_blocking=True)
+        image = image.index_copy(0, rows, _blurred(image[rows], change.sigma[rows]))
+    return replace(turned, image=image)
 
 
 def _mirrored(batch: ImageBatch, flip: Tensor) -> ImageBatch:
@@ -185,8 +190,8 @@ def _recoloured(image: Tensor, change: Change) -> Tensor:
     factor = change.contrast[:, None] * change.gain
     # The mean itself takes the gain too: a gain is the light's colour.
     offset = mean * (change.gain[..., None, None] - factor[..., None, None])
-    image = image * factor[..., None, None] + (offset + change.brightness[:, None, None, None])
-    return image.clamp(0.0, 1.0)
+    moved = offset + change.brightness[:, None, None, None]
+    return (image * factor[..., None, None]).add_(moved).clamp_(0.0, 1.0)
 
 
 def _blurred(image: Tensor, sigma: Tensor) -> Tensor:

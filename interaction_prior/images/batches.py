@@ -119,9 +119,7 @@ class ImageBatches:
         if self.augmentation == NONE:
             return batch
         generator = generator_for(self.seed, BLOCK, step, torch.device("cpu"))
-        change = drawn(self.augmentation, self.size, generator)[self._own]
-        blur = self.augmentation.blur > 0 and self.augmentation.blurred > 0
-        return augmented(batch, change, blur=blur)
+        return augmented(batch, drawn(self.augmentation, self.size, generator)[self._own])
 
     def _index(self, step: int) -> Tensor:
         return self._order.positions(step * self.size, (step + 1) * self.size)[self._own]

@@ -81,10 +81,12 @@ def write_session(
     step: int,
     resident: bool,
     facts: Mapping[str, Any],
+    draws_on_device: bool = True,
 ) -> None:
     """This session's entry in `run.json`; what differs from the last one is said aloud.
 
-    step: that it goes on from. facts: of the run.
+    step: that it goes on from. facts: of the run. draws_on_device: whether another device draws
+    other numbers.
     """
     session = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -107,6 +109,6 @@ def write_session(
         log(
             f"earlier steps were taken with {'; '.join(changed)}: the run goes on, equal to an "
             "undisturbed one within rounding only"
-            + (" and with other draws" if "device" in changed[0] else "")
+            + (" and with other draws" if draws_on_device and "device" in changed[0] else "")
         )
     folder.write_run(facts, session)
