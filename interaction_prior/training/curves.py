@@ -13,6 +13,7 @@ from matplotlib.ticker import LogFormatter
 from interaction_prior.training.metrics import Row
 
 TRAIN, VALIDATION, OTHER = "#3b6ea5", "#c8553d", "#7a9e3f"
+PALETTE = (TRAIN, VALIDATION, OTHER, "#8a6bb8", "#c49a2c")
 
 
 class _Plain(LogFormatter):

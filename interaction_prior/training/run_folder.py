@@ -131,6 +131,12 @@ class RunFolder:
         sessions = read_json(self.run)["sessions"] if self.run.exists() else []
         write_whole(self.run, json_bytes({**facts, "sessions": [*sessions, dict(session)]}))
 
+    def facts(self) -> dict[str, Any]:
+        """The facts of the run in `run.json`, without its sessions; empty before the first."""
+        if not self.run.exists():
+            return {}
+        return {k: v for k, v in read_json(self.run).items() if k != "sessions"}
+
     def last_session(self) -> Mapping[str, Any]:
         """The session before this one; empty for none."""
         return read_json(self.run)["sessions"][-1] if self.run.exists() else {}
