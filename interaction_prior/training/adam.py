@@ -24,10 +24,16 @@ def restore_adam(
     adam: torch.optim.Adam, parameters: Named, moments: Mapping[str, Tensor], step: int
 ) -> None:
     """Adam, made over those parameters in that order, as it was after `step` steps."""
+
+    def laid_out(moment: Tensor, parameter: Tensor) -> Tensor:
+        # The fused kernel runs through memory: moments must lie as their parameter does, channel
+        # last perhaps, and a file knows one order only.
+        return torch.empty_like(parameter, requires_grad=False).copy_(moment)
+
     state = {
         k: {"step": torch.tensor(float(step))}
-        | {moment: moments[f"{name}.{moment}"].clone() for moment in _MOMENTS}
-        for k, (name, _) in enumerate(parameters)
+        | {moment: laid_out(moments[f"{name}.{moment}"], p.detach()) for moment in _MOMENTS}
+        for k, (name, p) in enumerate(parameters)
     }
     groups = adam.state_dict()["param_groups"]
     adam.load_state_dict({"state": state, "param_groups": groups})

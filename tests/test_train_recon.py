@@ -1,0 +1,291 @@
+"""Training an image network: what is learned, the folder it leaves, resuming, what it refuses."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from images_fixture import hands, image_dataset  # noqa: E402
+from recon_fixture import SMALL, prior, train  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+from interaction_prior.images import read_images  # noqa: E402
+from interaction_prior.recon_training import ReconOptions, plan_recon, validation  # noqa: E402
+from interaction_prior.recon_training.checkpoint import (  # noqa: E402
+    FEATURES_FILE,
+    read_recon_checkpoint,
+)
+from interaction_prior.recon_training.loop import _ReconWork  # noqa: E402
+from interaction_prior.recon_training.validation import test_errors as errors_of_run  # noqa: E402
+from interaction_prior.training import Progress  # noqa: E402
+from interaction_prior.training.metrics import Row, read_metrics  # noqa: E402
+from twohand500k.errors import DataError  # noqa: E402
+
+pytestmark = pytest.mark.torch
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_no_picture(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Pictures take longer than such a run; `run` below has them."""
+    from interaction_prior.recon_training import loop
+
+    monkeypatch.setattr(loop, "draw_curves", lambda path, rows, title, panels: None)
+    monkeypatch.setattr(validation, "draw_predictions", lambda path, predicted, title: None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "painted"
+    return image_dataset(folder, train=12, val=4, test=5)
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run that others are held against."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    torch.set_num_threads(1)
+    said: list[str] = []
+    train(data, out, log=said.append)
+    (out.parent / "said.txt").write_text("\n".join(said))
+    return out
+
+
+def untimed(out: Path) -> list[Row]:
+    """The metrics without what a clock told."""
+    rows = read_metrics(out / "metrics.jsonl")
+    timed = ("seconds", "samples_per_s", "waiting")
+    return [{k: v for k, v in r.items() if k not in timed} for r in rows]
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    ours, theirs = (load_file(out / "recon.safetensors") for out in (a, b))
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+def losses(out: Path) -> list[float]:
+    return [r["loss"] for r in untimed(out) if "loss" in r]
+
+
+# What a run leaves
+
+
+def test_a_run_leaves_its_folder(run: Path, data: Path) -> None:
+    assert {p.name for p in run.iterdir()} == {
+        "options.json", "run.json", "metrics.jsonl", "tensorboard", "checkpoints", "curves.png",
+        "pictures", "features.safetensors", "recon.safetensors", ".work",
+    }  # fmt: skip
+    assert [p.name for p in sorted((run / "pictures").iterdir())] == [
+        f"step-{k:08d}.png" for k in (4, 8, 10)
+    ]
+    rows = untimed(run)
+    assert [r["step"] for r in rows if "validation" not in r] == list(range(1, 11))
+    assert [r["step"] for r in rows if "validation" in r] == [4, 8, 10]
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["floor"]["mpjpe_mm"] < 10 and facts["start"]["heatmap"] > 0
+    assert facts["data"][0]["samples"] == 12
+    assert facts["data_sha256"] == read_images([data], hands(), "train").sha256()
+
+
+def test_the_start_is_said_term_by_term(run: Path) -> None:
+    said = (run.parent / "said.txt").read_text()
+    assert "the decoder's floor" in said and "neighbours per joint" in said
+    assert "heatmaps" in said and "masks" in said and "tau" in said
+
+
+def test_phase_one_is_features_alone_and_phase_two_is_all(run: Path) -> None:
+    """Terms of hands are None in the first phase; the loss is the sum of its terms in both."""
+    for row in untimed(run):
+        if "validation" in row:
+            assert (row["validation"]["mpjpe_mm"] is None) == (row["step"] <= 4)
+            continue
+        of_hands = [row[n] for n in ("parameters", "joints", "vertices")]
+        assert all(x is None for x in of_hands) == (row["step"] <= 4)
+
+
+def test_the_first_phase_moves_the_features_only(data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "run", feature_steps=4, recon_steps=1, checkpoint_every=4)
+    first = read_recon_checkpoint(tmp_path / "run/checkpoints/step-00000004.safetensors")
+    last = read_recon_checkpoint(tmp_path / "run/checkpoints/step-00000005.safetensors")
+    assert all(name.startswith(tuple(n for n, _ in features(first))) for name in first.moments)
+    kept = load_file(tmp_path / "run" / FEATURES_FILE)
+    for name, weight in kept.items():
+        assert torch.equal(weight, first.weights[f"features.{name}"])
+    moved = {n for n in first.weights if not torch.equal(first.weights[n], last.weights[n])}
+    assert any(not n.startswith("features.") for n in moved)
+    assert any(n.startswith("features.") for n in moved)
+
+
+def features(checkpoint: object) -> list[tuple[str, torch.Tensor]]:
+    weights = checkpoint.weights  # type: ignore[attr-defined]
+    return [(n.removeprefix("features."), w) for n, w in weights.items() if "features." in n]
+
+
+def test_it_learns(data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "run", feature_steps=60, recon_steps=60, log_every=20,
+          validate_every=1000, augmentation=ReconOptions().augmentation)  # fmt: skip
+    rows = [r for r in untimed(tmp_path / "run") if "loss" in r]
+    assert rows[2]["heatmap"] < 0.8 * rows[0]["heatmap"]
+    assert rows[-1]["joints"] < 0.8 * rows[3]["joints"]
+
+
+# Going on
+
+
+def test_the_same_seed_repeats_and_another_does_not(run: Path, data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "again")
+    assert untimed(tmp_path / "again") == untimed(run) and same_weights(tmp_path / "again", run)
+    train(data, tmp_path / "other", seed=1)
+    assert losses(tmp_path / "other")[0] != losses(run)[0]
+
+
+@pytest.mark.parametrize("at", [1, 3, 6])
+def test_stopped_in_either_phase_or_between_it_goes_on_to_the_last_bit(
+    run: Path, data: Path, tmp_path: Path, at: int
+) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.step == at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt, match=r"of 10, a checkpoint is saved"):
+        train(data, out, progress=interrupt)
+    assert not (out / "recon.safetensors").exists()
+    summary = train(data, out)
+    assert summary.resumed_from == at + 1
+    assert untimed(out) == untimed(run) and same_weights(out, run)
+    facts = json.loads((out / "run.json").read_text())
+    assert facts["floor"] and facts["start"] and len(facts["sessions"]) == 2
+
+
+def test_a_plateau_is_kept_over_a_stop(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rate falls where the held-out error does not; resumed, it falls alike."""
+    found = validation.ReconValidation.figures
+    monkeypatch.setattr(
+        validation.ReconValidation, "figures",
+        lambda self, *args: {**found(self, *args), "mpjpe_mm": 20.0},
+    )  # fmt: skip
+    changed = {
+        "schedule": "plateau", "fixed_share": 0.0, "plateau_patience": 1, "plateau_factor": 0.5,
+        "validate_every": 1, "checkpoint_every": 3,
+    }  # fmt: skip
+    train(data, tmp_path / "whole", **changed)
+    rates = [r["lr"] for r in untimed(tmp_path / "whole") if "lr" in r]
+    # After step 4 the first figure, then two that are no better, two, two.
+    assert rates == [1e-3] * 6 + [5e-4] * 2 + [2.5e-4] * 2
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "stopped", progress=interrupt, **changed)
+    train(data, tmp_path / "stopped", **changed)
+    assert untimed(tmp_path / "stopped") == untimed(tmp_path / "whole")
+
+
+def test_streamed_gives_the_same_numbers_as_resident(run: Path, data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "streamed", resident="no")
+    assert untimed(tmp_path / "streamed") == untimed(run)
+
+
+def test_anothers_features_are_begun_with(run: Path, data: Path, tmp_path: Path) -> None:
+    """Like the run itself after its first phase, for what a step draws follows from its number."""
+    out = tmp_path / "run"
+    train(data, out, features=run, recon_steps=6)
+    options = json.loads((out / "options.json").read_text())
+    assert options["options"]["feature_steps"] == 0 and options["features_sha256"]
+    assert not (out / FEATURES_FILE).exists()
+    before = [r["heatmap"] for r in untimed(run) if "loss" in r]
+    began = next(r["heatmap"] for r in untimed(out) if "loss" in r)
+    assert began < before[0]
+    with pytest.raises(DataError, match=r"holds no features\.safetensors"):
+        train(data, tmp_path / "third", features=out)
+
+
+def test_a_loss_that_is_no_number_stops_with_its_step(data: Path, tmp_path: Path) -> None:
+    rate = _ReconWork.rate
+
+    def breaks_at_6(self: _ReconWork, step: int) -> float:
+        return 1e30 if step == 6 else rate(self, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_ReconWork, "rate", breaks_at_6)
+        with pytest.raises(DataError, match=r"in step 8 the .* became (inf|nan)") as fault:
+            train(data, tmp_path / "run")
+    assert "last checkpoint kept is of step 6" in str(fault.value)
+    train(data, tmp_path / "run")
+
+
+# What it can be
+
+
+@pytest.mark.parametrize("changed", [
+    {"precision": "bfloat16"},
+    {"channels_last": False},
+    {"schedule": "plateau"},
+    {"split": "all"},
+], ids=lambda c: next(iter(c)))  # fmt: skip
+def test_every_way_trains(data: Path, tmp_path: Path, changed: dict[str, object]) -> None:
+    summary = train(data, tmp_path / "run", **changed)
+    assert np.isfinite(losses(tmp_path / "run")).all()
+    assert (summary.final == {}) == (changed.get("split") == "all")
+
+
+def test_errors_on_the_test_split(run: Path, data: Path) -> None:
+    found = errors_of_run(run, [data], hands())
+    assert found.mpjpe_mm.shape == (5,) and np.isfinite(found.mpjpe_mm).all()
+    figures = found.figures()
+    worst = int(found.hidden.argmax())
+    assert figures["hidden_mpjpe_mm"] == pytest.approx(found.mpjpe_mm[worst])
+    assert figures["pictures"] == 5
+
+
+def test_a_plan_says_what_would_be_done(data: Path) -> None:
+    plan = plan_recon([data], SMALL, hands(), prior())
+    assert plan.pictures == (("painted", 12),) and plan.validation_pictures == 4
+    assert plan.set_bytes == 12 * (3 * plan.size**2 + 2 * (plan.size // 4) ** 2)
+    assert 0 < plan.feature_parameters < plan.parameters and plan.seconds > 0
+
+
+# What it refuses
+
+
+def test_other_options_are_refused_with_both_values(run: Path, data: Path) -> None:
+    with pytest.raises(DataError, match=r"learning_rate = 0\.001, this command has 0\.002"):
+        train(data, run, learning_rate=2e-3)
+    with pytest.raises(DataError, match="prior_sha256"):
+        train(data, run, prior=prior(seed=1))
+
+
+def test_a_finished_run_is_left_alone(run: Path, data: Path) -> None:
+    summary = train(data, run)
+    assert summary.was_finished and summary.final["pictures"] == 4
+
+
+def test_a_prior_that_does_not_fit_is_one_line(data: Path, tmp_path: Path) -> None:
+    from prior_fixture import small_prior
+
+    with pytest.raises(DataError, match="prior is on the hand model 'synthetic'"):
+        train(data, tmp_path / "run", prior=small_prior(steps=1))
+    with pytest.raises(DataError, match="wants a prior of joints, this one is of mano"):
+        train(data, tmp_path / "run", variant="joints")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_coarse_decoder_is_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="10 mm"):
+        train(data, tmp_path / "run", prior=prior(coarse=True))
+    assert not (tmp_path / "run").exists()
