@@ -12,8 +12,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from images_fixture import hands, image_dataset  # noqa: E402
-from recon_fixture import SMALL, prior, train  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
+from train_recon_fixture import SMALL, prior, train  # noqa: E402
 
 from interaction_prior.images import read_images  # noqa: E402
 from interaction_prior.recon_training import ReconOptions, plan_recon, validation  # noqa: E402
