@@ -13,7 +13,6 @@ publish it with anything of yours.
 
 import argparse
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,8 @@ from twohand500k.ik import build_takes
 from twohand500k.pictures import (
     BONES,
     SKIN,
-    Camera,
+    K_of_part,
+    PhotoCamera,
     Surface,
     contact_sheet,
     render_meshes,
@@ -44,31 +44,6 @@ from twohand500k.sources.datasets.interhand26m import (
 from twohand500k.sources.take import Take
 
 TILE = 420
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoCamera(Camera):
-    """The dataset's camera, for the renderer: any focal lengths and any principal point.
-
-    view: of the whole photo; K (3, 3): of the part that is drawn.
-    """
-
-    K: np.ndarray = None  # type: ignore[assignment]
-
-    @classmethod
-    def of(cls, view: View, K: np.ndarray) -> "PhotoCamera":
-        # The renderer's rows are right, up, back; a photo's camera has right, down, forward.
-        axes = view.R * np.array([[1.0], [-1.0], [-1.0]])
-        return cls(eye=-view.R.T @ view.t, axes=axes, K=K)
-
-    def rays(self, size: tuple[int, int], samples: int) -> np.ndarray:
-        """Unit directions (height * samples, width * samples, 3) through the pixels' parts."""
-        u, v = ((np.arange(n * samples) + 0.5) / samples for n in size)
-        x = (u - self.K[0, 2]) / self.K[0, 0]
-        y = (v - self.K[1, 2]) / self.K[1, 1]
-        local = np.stack(np.broadcast_arrays(x[None], -y[:, None], -1.0), axis=-1)
-        direction = local @ self.axes
-        return (direction / np.linalg.norm(direction, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def project(points: np.ndarray, view: View, K: np.ndarray) -> np.ndarray:
@@ -113,8 +88,7 @@ def row_of(
     everything = np.concatenate([skin.vertices for skin in skins])
     corner, width = crop_around(project(everything, view, view.K))
     scale = TILE / width
-    K = np.diag([scale, scale, 1.0]) @ (view.K - np.array([[0, 0, corner[0]], [0, 0, corner[1]],
-                                                          [0, 0, 0]]))  # fmt: skip
+    K = K_of_part(view.K, corner, scale)
     box = (*corner, *(corner + width))
     photo = np.asarray(
         Image.open(picture.file).convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS, box)
@@ -123,7 +97,7 @@ def row_of(
         .convert("RGB")
         .transform((TILE, TILE), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC)
     )
-    drawn = render_meshes(skins, PhotoCamera.of(view, K), (TILE, TILE), background=None)
+    drawn = render_meshes(skins, PhotoCamera.of(K, view.R, view.t), (TILE, TILE), background=None)
     alpha = drawn[..., 3:] / 255.0
     covered = photo * (1 - 0.85 * alpha) + drawn[..., :3] * 0.85 * alpha
     faint = photo * (1 - 0.35 * alpha) + drawn[..., :3] * 0.35 * alpha

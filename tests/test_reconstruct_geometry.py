@@ -162,7 +162,7 @@ def test_placement_is_the_least_squares_of_the_picture() -> None:
     """The gradient of the cost vanishes there, and neighbours cost more."""
     rng = np.random.default_rng(4)
     points = rng.normal(scale=0.06, size=(1, 42, 3))
-    p = points + [0.05, -0.02, 0.7]
+    p = points + np.array([0.05, -0.02, 0.7])
     seen = p[..., :2] / p[..., 2:] + rng.normal(scale=0.003, size=(1, 42, 2))
     weight, cell = rng.uniform(0.2, 1, (1, 42)), np.array([0.01])
 

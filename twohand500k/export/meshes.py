@@ -16,6 +16,7 @@ import numpy as np
 
 from twohand500k.errors import DataError
 from twohand500k.export.content import Array, Arrays, Digest, Source, skins, whole_file
+from twohand500k.hand import HandPair
 
 NAMES = ("obj", "glb", "ply")
 _HANDS = ("right_hand", "left_hand")
@@ -68,6 +69,18 @@ def write(kind: str, source: Source, folder: Path, digest: Digest) -> None:
             hands = [(_HANDS[s], skin[s], np.asarray(faces[s])) for s in (0, 1) if present[s]]
             with whole_file(folder / name, sync=False) as file:
                 file.write(encode(hands))
+
+
+def mesh_bytes(kind: str, skin: Array, hands: HandPair, *, closed: bool = False) -> bytes:
+    """One file's content, of a pair of skins (2, V, 3) in metres."""
+    points = (
+        np.round(1e6 * np.asarray(skin)).astype(np.int64)
+        if kind == "obj"
+        else (np.asarray(skin, dtype=np.float32))
+    )
+    models = (hands.right, hands.left)
+    faces = [np.asarray(m.closed_faces if closed else m.faces) for m in models]
+    return _ENCODE[kind]([(_HANDS[s], points[s], faces[s]) for s in (0, 1)])
 
 
 def read(kind: str, folder: Path, names: list[str]) -> Iterator[Arrays]:

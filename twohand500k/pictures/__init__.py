@@ -9,6 +9,7 @@ from twohand500k.pictures.overlay import (
     skeleton_edges,
 )
 from twohand500k.pictures.pair import draw_pair, pair_cameras
+from twohand500k.pictures.photo import K_of_part, PhotoCamera
 from twohand500k.pictures.render import BACKDROP, BONES, SKIN, Skeleton, Surface, render_meshes
 from twohand500k.pictures.sheet import contact_sheet, save_png
 
@@ -18,6 +19,8 @@ __all__ = [
     "SKIN",
     "Camera",
     "FittedFrames",
+    "K_of_part",
+    "PhotoCamera",
     "Skeleton",
     "Surface",
     "contact_sheet",
