@@ -189,7 +189,7 @@ def test_misuse_is_said(data: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "no --feature-steps" in refusal([*there, *features], capsys, 2)
     assert "--no-augment" in refusal([*there, "--no-augment", "--flip", "1"], capsys, 2)
     assert "is not one of" in refusal([*there, "--variant", "none"], capsys, 2)
-    said = refusal([*there, *SMALL, "--features", str(tmp_path)], capsys)
+    said = refusal([*there, "--preset", "tiny", "--features", str(tmp_path)], capsys)
     assert "holds no features.safetensors" in said
     assert "holds no prior.safetensors" in refusal([*there, "--prior", str(data)], capsys)
     assert not (tmp_path / "run").exists()
