@@ -1,4 +1,4 @@
-"""What a `Reconstructor` asks of a network, and how a trained one is asked.
+"""What a `Reconstructor` asks of a network.
 
 Kept apart from the geometry, so that this is tested on answers that are known to be right.
 """
@@ -30,8 +30,11 @@ class Answer:
 class Network(Protocol):
     """size: the side of its pictures, px. perfect_peak: how high a joint's heatmap is at best."""
 
-    size: int
-    perfect_peak: float
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def perfect_peak(self) -> float: ...
 
     def __call__(self, image: Tensor) -> Answer:
         """Of pictures (B, 3, size, size), sRGB 0..1."""

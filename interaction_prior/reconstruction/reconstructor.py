@@ -10,8 +10,11 @@ whole picture is shown first, and what the network takes for hands there is the 
 look.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +38,7 @@ from interaction_prior.reconstruction.placement import place
 from twohand500k.conventions import N_BETAS, N_JOINTS, N_MANO_JOINTS
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
+from twohand500k.shards.files import sha256_of_file
 
 Array = np.ndarray
 
@@ -59,12 +63,46 @@ class _Asked:
 
 
 class Reconstructor:
-    """A network with its hand model, in use."""
+    """A network with its hand model, in use.
+
+    name, sha256: of the file it was read from. history: how it was trained, as records of stages.
+    """
 
     def __init__(
-        self, network: Network, hands: HandPair, device: str | torch.device = "cpu"
+        self,
+        network: Network,
+        hands: HandPair,
+        device: str | torch.device = "cpu",
+        *,
+        name: str = "",
+        sha256: str = "",
+        history: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.network, self.hands, self.device = network, hands, torch.device(device)
+        self.name, self.sha256, self.history = name, sha256, tuple(history)
+
+    @classmethod
+    def load(
+        cls,
+        run: str | Path,
+        *,
+        hands: str | Path | HandPair | None = None,
+        device: str | torch.device = "cpu",
+    ) -> "Reconstructor":
+        """Of a run folder of `train-recon`, or its `recon.safetensors`.
+
+        hands: the hand model it was trained on; without, the open hand. Raises DataError for runs
+        of another kind, other hands, and variants without a heatmap for each joint, whose hands
+        have no place in the picture.
+        """
+        # transformers takes seconds to import, and the geometry does without.
+        from interaction_prior.reconstruction.trained import read_network
+
+        network, pair, file, training = read_network(run, hands, torch.device(device))
+        return cls(
+            network, pair, device,
+            name=run_name(run), sha256=sha256_of_file(file), history=history_of(training),
+        )  # fmt: skip
 
     def reconstruct(
         self, image: Array, box: ArrayLike | None = None, K: ArrayLike | None = None
@@ -249,3 +287,29 @@ def _weighted_median(values: Array, weight: Array) -> float:
     if total[-1] <= 0:
         return float(np.median(values))
     return float(values[order][np.searchsorted(total, 0.5 * total[-1])])
+
+
+def run_name(run: str | Path) -> str:
+    """What a network is called: its run folder, or the file where that has another name."""
+    path = Path(run).resolve()
+    name = (
+        path.stem
+        if path.suffix and path.stem != "recon"
+        else (path.parent.name if path.suffix else path.name)
+    )
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "network"
+
+
+def history_of(training: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """How a network was trained, as a stage that the hands it finds went through."""
+    if not training:
+        return ()
+    chosen = dict(training.get("options") or {})
+    record = {
+        "stage": "train-recon",
+        "version": (training.get("versions") or {}).get("twohand500k", ""),
+        "seed": chosen.get("seed", 0),
+        "options": chosen | {"data": training.get("data", [])},
+        "inputs": {"data": training["data_sha256"]} if "data_sha256" in training else {},
+    }
+    return (record,)
