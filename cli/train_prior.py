@@ -73,7 +73,7 @@ def _all_positive(
               "[preset: 5]")  # fmt: skip
 @click.option("--likeness", type=click.FloatRange(min=0),
               help="Weight of the prior's own draws being like the data.  "
-              "[preset: 0, 0, 600]")  # fmt: skip
+              "[preset: 0, 0, 1000]")  # fmt: skip
 @click.option("--plausibility", type=click.FloatRange(min=0),
               help="Weight of the draws' overlap and limits.  [preset: 0, 0, 15]")  # fmt: skip
 @click.option("--hidden", type=click.IntRange(min=1),

@@ -36,10 +36,11 @@ def test_what_it_draws_are_hands(prior: InteractionPrior) -> None:
     R, betas = prior.representation.rotations(pairs.x)
     excess = plausible.limit_excess(R).flatten(2).amax(-1)
     assert (excess > np.radians(1)).float().mean() < 0.03
-    assert betas.abs().max() < 6
+    # Of the training hands, 2.5 at most.
+    assert betas.abs().quantile(0.99) < 2.5
     depth = plausible.overlap(pairs.joints, pairs.place).flatten(1).amax(-1)
     # Draws of PCA and a Gaussian: 0.50. Nor is it that they never meet.
-    assert (depth > 0.005).float().mean() < 0.25
+    assert (depth > 0.005).float().mean() < 0.35
     near = plausible.balls(pairs.joints)
     gap = torch.cdist(near[:, 0], near[:, 1] + pairs.place[:, None]).flatten(1).amin(-1)
     assert (gap < 0.035).float().mean() > 0.5

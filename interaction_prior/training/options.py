@@ -163,7 +163,7 @@ PRESETS: Mapping[str, TrainOptions] = {
     ),
     "open": TrainOptions(
         representation=Representation("mano", "6d", with_translation=True),
-        likeness=600.0,
+        likeness=1000.0,
         plausibility=15.0,
         batch=256,
         learning_rate=7e-4,
