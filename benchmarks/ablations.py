@@ -29,7 +29,7 @@ from interaction_prior.prior import InteractionPrior
 from interaction_prior.recon_training import PRESETS, ReconOptions, train_recon
 from interaction_prior.recon_training.checkpoint import FEATURES_FILE
 from interaction_prior.recon_training.network import feature_facts
-from interaction_prior.recon_training.validation import test_errors
+from interaction_prior.recon_training.validation import errors_of_run
 from interaction_prior.training import Provenance
 from interaction_prior.training.allocation import keep_freed_memory
 from twohand500k.errors import DataError
@@ -132,7 +132,7 @@ def trained(args: argparse.Namespace, row: str, seed: int) -> None:
         provenance=Provenance(git_revision(), versions()),
         log=lambda line: print(f"  {line}", flush=True),
     )  # fmt: skip
-    errors = test_errors(out, args.data, hands, device=args.device)
+    errors = errors_of_run(out, args.data, hands, device=args.device)
     result = {
         **errors.figures(),
         "seconds": summary.seconds,

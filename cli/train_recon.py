@@ -48,8 +48,9 @@ VARIANTS: Mapping[str, str] = {
 _NAMES = {"lr": "learning_rate", "warmup": "warmup_steps"}
 _FIELDS = (
     "variant", "network", "weights", "batch", "lr", "feature_steps", "recon_steps", "schedule",
-    "plateau_factor", "plateau_patience", "warmup", "split", "seed", "precision", "channels_last",
-    "compile", "resident", "validated", "log_every", "validate_every", "checkpoint_every",
+    "plateau_factor", "plateau_patience", "warmup", "orientation", "split", "seed",
+    "precision", "channels_last", "compile", "resident", "validated", "log_every",
+    "validate_every", "checkpoint_every",
 )  # fmt: skip
 _AUGMENTATION = ("flip", "rotation_deg", "scale", "shift")
 
@@ -101,6 +102,9 @@ def _epilog() -> str:
               help="Validations without progress that are waited for.  [preset: 5]")  # fmt: skip
 @click.option("--warmup", type=click.IntRange(min=0),
               help="Steps in which the rate rises, in each phase.  [preset: 0, 50]")  # fmt: skip
+@click.option("--orientation", type=click.Choice(["view", "camera"]),
+              help="Whose frame hands are turned in: a camera's that looks straight at the crop, "
+              "which is resampled so; or that of the whole picture's.  [preset: view]")  # fmt: skip
 @click.option("--augment/--no-augment", default=None,
               help="Turn, mirror, move, recolour, blur pictures.  [preset: yes]")  # fmt: skip
 @click.option("--rotation-deg", type=click.FloatRange(0, 180),

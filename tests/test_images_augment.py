@@ -38,7 +38,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def batch(data: Path) -> ImageBatch:
     images = read_images([data], hands(), "train")
-    return LabelledImages.opened(images, SIZE, CPU, resident=True).batch(torch.arange(8))
+    crops = LabelledImages.opened(images, SIZE, CPU, resident=True, orientation="camera")
+    return crops.batch(torch.arange(8))
 
 
 def change(n: int = 8, **given: object) -> Change:
@@ -114,6 +115,22 @@ def test_labels_in_space_project_onto_the_moved_pixels(data: Path, batch: ImageB
     uv = f[:, None, None, None] * joints[..., :2] / joints[..., 2:] + p[:, None, None]
     assert (uv * (SIZE / 4 / 256) - after.uv).abs().max() < 2e-3
     assert one.flip.any() and not one.flip.all()
+
+
+def test_a_view_and_a_change_are_one_resampling(data: Path) -> None:
+    """Twin: the view first, then the change; but for what two resamplings blur, the same."""
+    images = read_images([data], hands(), "train")
+    views = LabelledImages.opened(images, SIZE, CPU, resident=True)
+    one = drawn(replace(COLOURLESS, flip=1.0), 8, generator(2))
+    unsampled, back = views.unsampled(torch.arange(8))
+    once = augmented(unsampled, one, back)
+    twice = augmented(views.batch(torch.arange(8)), one)
+    for name in ("uv", "rotations", "tau", "visible"):
+        assert torch.equal(getattr(once, name), getattr(twice, name))
+    unchanged = views.batch(torch.arange(8))
+    for name in ("image", "mask"):
+        a, b, c = (getattr(x, name) for x in (once, twice, unchanged))
+        assert (a - b).abs().mean() < 0.25 * (a - c).abs().mean(), name
 
 
 def test_mirrored_twice_is_nothing(batch: ImageBatch) -> None:

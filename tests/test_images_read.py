@@ -13,6 +13,7 @@ from images_fixture import hands, image_dataset  # noqa: E402
 from shards_fixture import synthetic_hands  # noqa: E402
 from train_fixture import dataset as pairs_dataset  # noqa: E402
 
+from interaction_prior.hands import HandLayer  # noqa: E402
 from interaction_prior.images import (  # noqa: E402
     NONE,
     Augmentation,
@@ -22,7 +23,9 @@ from interaction_prior.images import (  # noqa: E402
     LabelledImages,
     picture_bytes,
     read_images,
+    straight_views,
 )
+from interaction_prior.images.batches import ORIENTATIONS, Orientation  # noqa: E402
 from interaction_prior.images.pictures import area_average, read_pictures  # noqa: E402
 from twohand500k.errors import DataError  # noqa: E402
 from twohand500k.shards import Dataset  # noqa: E402
@@ -41,8 +44,10 @@ def images(data: Path) -> ImagePairs:
     return read_images([data], hands(), "train")
 
 
-def opened(images: ImagePairs, size: int = 64, resident: bool = True) -> LabelledImages:
-    return LabelledImages.opened(images, size, CPU, resident=resident)
+def opened(
+    images: ImagePairs, size: int = 64, resident: bool = True, orientation: Orientation = "view"
+) -> LabelledImages:
+    return LabelledImages.opened(images, size, CPU, resident=resident, orientation=orientation)
 
 
 def same(a: ImageBatch, b: ImageBatch) -> bool:
@@ -52,7 +57,7 @@ def same(a: ImageBatch, b: ImageBatch) -> bool:
 def test_a_batch_is_what_the_dataset_holds(data: Path, images: ImagePairs) -> None:
     stored = Dataset(data)
     rows = np.flatnonzero(stored.array("split") == "train")
-    batch = opened(images, 256).batch(torch.tensor([4, 0, 4]))
+    batch = opened(images, 256, orientation="camera").batch(torch.tensor([4, 0, 4]))
     for k, row in enumerate(rows[[4, 0, 4]]):
         image = stored.array("image", [row])[0]
         np.testing.assert_allclose(batch.image[k].permute(1, 2, 0) * 255, image, atol=1e-4)
@@ -63,19 +68,48 @@ def test_a_batch_is_what_the_dataset_holds(data: Path, images: ImagePairs) -> No
     assert batch.rotations.shape == (3, 2, 16, 3, 3) and batch.image.dtype == torch.float32
 
 
-def test_labels_put_the_joints_where_the_picture_shows_them(data: Path) -> None:
-    """Rotations, betas and tau of a batch, posed and projected, are its uv."""
-    from interaction_prior.hands import HandLayer
-
-    images = read_images([data], hands(), "val")
-    batch = opened(images).batch(torch.arange(3))
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_labels_put_the_joints_where_the_picture_shows_them(
+    data: Path, orientation: Orientation
+) -> None:
+    """Rotations, betas and tau of a batch, posed and projected, are its uv, and discs lie there."""
+    images = read_images([data], hands(), "all")
+    n = len(images)
+    batch = opened(images, 256, orientation=orientation).batch(torch.arange(n))
+    wrist, K = Dataset(data).array("joints")[:, 0, 0].astype(float), images.K.astype(float)
+    if orientation == "view":
+        views = straight_views(images.K)
+        wrist, K = np.einsum("nij,nj->ni", views.R, wrist), views.K
+        middle = [128.0, 128.0, 1.0]
+        ahead = np.linalg.solve(images.K, np.broadcast_to(middle, (n, 3))[..., None])
+        straight = (views.R @ ahead)[..., 0]
+        assert np.allclose(straight[:, :2], 0, atol=1e-9) and (straight[:, 2] > 0).all()
+        assert np.allclose(np.linalg.det(views.R), 1)
+        assert (np.linalg.norm(straight, axis=-1) > 1.005).any(), "no crop lies off the axis"
     joints = HandLayer(hands()).joints(batch.rotations, batch.betas)
-    wrist = torch.tensor(Dataset(data).array("joints"))[-3:, 0, 0]
-    joints[:, 0] += wrist[:, None]
-    joints[:, 1] += (wrist + batch.tau)[:, None]
-    projected = torch.einsum("nij,nskj->nski", torch.tensor(images.K), joints)
+    places = torch.stack([torch.tensor(wrist), torch.tensor(wrist) + batch.tau], 1)
+    projected = torch.einsum("nij,nskj->nski", torch.tensor(K), joints + places[:, :, None])
     uv = projected[..., :2] / projected[..., 2:]
-    assert (uv * 16 / 256 - batch.uv).abs().max() < 1e-3
+    assert (uv / 4 - batch.uv).abs().max() < 2e-3
+    # Right hands' discs are red, left ones' blue; fingers of one hand lie over each other.
+    at = (4 * batch.uv).long().clamp(0, 255)
+    colour = batch.image[torch.arange(n)[:, None, None], :, at[..., 1], at[..., 0]]
+    redder = colour[..., 0] - colour[..., 2]
+    assert (redder[:, 0] > 0.1).float().mean() > 0.97 and (
+        redder[:, 1] < -0.1
+    ).float().mean() > 0.97
+
+
+def test_a_view_keeps_the_size_of_things_in_its_middle(images: ImagePairs) -> None:
+    """Area about the middle, by differences; an even picture has the same place of the hands."""
+    views = straight_views(images.K)
+    step = 1e-4
+    corners = np.array([[0.0, 0.0], [step, 0.0], [0.0, step]])
+    points = np.concatenate([corners, np.ones((3, 1))], axis=-1)
+    moved = np.einsum("nij,kj->nki", views.H, points)
+    moved = moved[..., :2] / moved[..., 2:]
+    area = np.linalg.det(moved[:, 1:] - moved[:, :1]) / step**2
+    assert np.allclose(area, 1.0, atol=1e-3) and np.allclose(moved[:, 0], 0, atol=1e-9)
 
 
 def test_smaller_pictures_are_averages_of_areas(images: ImagePairs) -> None:

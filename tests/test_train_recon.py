@@ -22,7 +22,7 @@ from interaction_prior.recon_training.checkpoint import (  # noqa: E402
     read_recon_checkpoint,
 )
 from interaction_prior.recon_training.loop import _ReconWork  # noqa: E402
-from interaction_prior.recon_training.validation import test_errors as errors_of_run  # noqa: E402
+from interaction_prior.recon_training.validation import errors_of_run  # noqa: E402
 from interaction_prior.training import Progress  # noqa: E402
 from interaction_prior.training.metrics import Row, read_metrics  # noqa: E402
 from twohand500k.errors import DataError  # noqa: E402

@@ -5,6 +5,7 @@ from interaction_prior.images.batch import ImageBatch
 from interaction_prior.images.batches import ImageBatches, LabelledImages
 from interaction_prior.images.pictures import ResidentPictures, StreamedPictures, picture_bytes
 from interaction_prior.images.read import ImagePairs, read_images
+from interaction_prior.images.view import Views, straight_views
 
 __all__ = [
     "NONE",
@@ -15,8 +16,10 @@ __all__ = [
     "LabelledImages",
     "ResidentPictures",
     "StreamedPictures",
+    "Views",
     "augmented",
     "drawn",
     "picture_bytes",
     "read_images",
+    "straight_views",
 ]

@@ -6,12 +6,11 @@ batches at once. The geometry is one affine map of the picture about its centre,
 - *Mirrored* first: the picture left for right, sides swapped in every label; local rotations
   S R S with S = diag(-1, 1, 1), which is (x, y, z) -> (x, -y, -z) of axis-angle; tau becomes
   (tx, -ty, -tz), for both wrists are mirrored and have changed places.
-- *Turned* by an angle in the picture, scaled, moved. A crop lies off the optical axis, so its
-  centre is not where that axis meets it. Still, turning the picture about its centre is the picture
-  of hands turned about the optical axis: with square pixels u = f x + p, so R (u - c) + c
-  = f (R x) + (R (p - c) + c), hands R_z x before a camera whose principal point has been turned
-  about the centre too. Orientation and tau are turned by that R_z, and nothing else changes but
-  the camera, which is not given to the network. Scaling and moving change the camera alone.
+- *Turned* by an angle in the picture, scaled, moved. Turning a picture about its centre is the
+  picture of hands turned about the optical axis, even where that axis does not meet the centre:
+  with square pixels u = f x + p, so R (u - c) + c = f (R x) + (R (p - c) + c), hands R_z x before a
+  camera whose principal point has been turned about the centre too. Orientation and tau are turned
+  by that R_z. Scaling and moving change the camera alone, which is not given to the network.
 
 What comes into the picture from outside it is its mean colour. Then contrast and a gain of each
 channel about the mean, brightness, and a Gaussian blur of some.
@@ -108,12 +107,16 @@ def drawn(augmentation: Augmentation, n: int, generator: torch.Generator) -> Cha
     )
 
 
-def augmented(batch: ImageBatch, change: Change) -> ImageBatch:
-    """The batch with that done to it. change: on the CPU."""
+def augmented(batch: ImageBatch, change: Change, back: Tensor | None = None) -> ImageBatch:
+    """The batch with that done to it. change: on the CPU.
+
+    back (B, 3, 3): where pixels of the batch are still to be taken from, as a map of -1..1 from
+    side to side; labels are there already. So a picture is resampled once, whatever is done.
+    """
     # Known here without asking the device.
     blurred = change.sigma.nonzero()[:, 0]
     change = change.to(batch.image.device)
-    turned = _moved(_mirrored(batch, change.flip), change)
+    turned = _moved(_mirrored(batch, change.flip), change, back)
     image = _recoloured(turned.image, change)
     if len(blurred):
         rows = blurred.to(image.device, non_blocking=True)
@@ -121,8 +124,13 @@ def augmented(batch: ImageBatch, change: Change) -> ImageBatch:
     return replace(turned, image=image)
 
 
+def resampled(batch: ImageBatch, back: Tensor) -> ImageBatch:
+    """Pixels taken from where `back` (B, 3, 3) says, as in `augmented`; labels as they are."""
+    return replace(batch, image=_filled(batch.image, back), mask=_sampled(batch.mask, back))
+
+
 def _mirrored(batch: ImageBatch, flip: Tensor) -> ImageBatch:
-    """Labels of the pictures mirrored left for right; the pixels are moved by `_moved`."""
+    """Labels of the pictures mirrored left for right, masks' sides; `_moved` mirrors the pixels."""
     m = batch.mask.shape[-1]
     sign = batch.tau.new_tensor([-1.0, 1.0, 1.0])
     # S R S changes the sign where exactly one of row and column is x.
@@ -137,8 +145,7 @@ def _mirrored(batch: ImageBatch, flip: Tensor) -> ImageBatch:
     uv = batch.uv.flip(1)
     return replace(
         batch,
-        image=where(batch.image.flip(-1), batch.image),
-        mask=where(batch.mask.flip(1, -1), batch.mask),
+        mask=swapped(batch.mask),
         uv=where(torch.stack([m - uv[..., 0], uv[..., 1]], dim=-1), batch.uv),
         visible=swapped(batch.visible),
         rotations=where(batch.rotations.flip(1) * signs, batch.rotations),
@@ -148,16 +155,20 @@ def _mirrored(batch: ImageBatch, flip: Tensor) -> ImageBatch:
     )
 
 
-def _moved(batch: ImageBatch, change: Change) -> ImageBatch:
-    """Pictures turned, scaled and moved about their centre, their labels with them."""
+def _moved(batch: ImageBatch, change: Change, back: Tensor | None) -> ImageBatch:
+    """Pictures mirrored, turned, scaled and moved about their centre, labels but the mirror."""
     cos, sin = change.angle.cos(), change.angle.sin()
     R = torch.stack([cos, -sin, sin, cos], dim=-1).unflatten(-1, (2, 2))
-    # A point p from the centre goes to s R p + t; a pixel comes from R^T (p - t) / s. In units of
-    # half a side the shift counts twice.
-    back = R.transpose(-1, -2) / change.scale[:, None, None]
-    theta = torch.cat([back, -(back @ (2.0 * change.shift)[..., None])], dim=-1)
-    mean = batch.image.mean((-1, -2), keepdim=True)
-    image = _sampled(batch.image - mean, theta) + mean
+    # A point p from the centre goes to s R p + t; a pixel comes from R^T (p - t) / s, mirrored. In
+    # units of half a side the shift counts twice.
+    linear = R.transpose(-1, -2) / change.scale[:, None, None]
+    offset = -(linear @ (2.0 * change.shift)[..., None])
+    mirror = torch.stack([1.0 - 2.0 * change.flip.float(), torch.ones_like(cos)], dim=-1)
+    affine = mirror[..., None] * torch.cat([linear, offset], dim=-1)
+    last = affine.new_tensor([0.0, 0.0, 1.0]).expand(len(affine), 1, 3)
+    source = torch.cat([affine, last], dim=1)
+    if back is not None:
+        source = back @ source
 
     m = batch.mask.shape[-1]
     centred = batch.uv - 0.5 * m
@@ -170,8 +181,8 @@ def _moved(batch: ImageBatch, change: Change) -> ImageBatch:
     orientation = R_z[:, None] @ batch.rotations[:, :, 0]
     return replace(
         batch,
-        image=image,
-        mask=_sampled(batch.mask, theta),
+        image=_filled(batch.image, source),
+        mask=_sampled(batch.mask, source),
         uv=uv,
         visible=batch.visible & inside,
         rotations=torch.cat([orientation[:, :, None], batch.rotations[:, :, 1:]], dim=2),
@@ -179,9 +190,20 @@ def _moved(batch: ImageBatch, change: Change) -> ImageBatch:
     )
 
 
-def _sampled(x: Tensor, theta: Tensor) -> Tensor:
-    """x (B, C, H, W) where the affine map theta (B, 2, 3) says; 0 outside."""
-    grid = functional.affine_grid(theta, list(x.shape), align_corners=False)
+def _filled(image: Tensor, source: Tensor) -> Tensor:
+    """Pictures from where `source` says; their mean colour where that is outside."""
+    mean = image.mean((-1, -2), keepdim=True)
+    return _sampled(image - mean, source) + mean
+
+
+def _sampled(x: Tensor, source: Tensor) -> Tensor:
+    """x (B, C, S, S) where maps `source` (B, 3, 3) of -1..1 from side to side say; 0 outside."""
+    size = x.shape[-1]
+    at = (2.0 * torch.arange(size, device=x.device, dtype=x.dtype) + 1.0) / size - 1.0
+    # Row by row instead of a product with every pixel's (x, y, 1).
+    column, row, one = source[..., None, None, :].unbind(-1)
+    points = column * at + row * at[:, None] + one
+    grid = (points[:, :2] / points[:, 2:]).permute(0, 2, 3, 1)
     return functional.grid_sample(x, grid, padding_mode="zeros", align_corners=False)
 
 

@@ -6,13 +6,21 @@ what one would have.
 """
 
 from collections.abc import Iterator
+from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from interaction_prior.data.order import BLOCK, Order, generator_for
 from interaction_prior.hands.rotations import matrix_from_axis_angle
-from interaction_prior.images.augment import NONE, Augmentation, augmented, drawn
+from interaction_prior.images.augment import (
+    NONE,
+    Augmentation,
+    augmented,
+    drawn,
+    resampled,
+)
 from interaction_prior.images.batch import ImageBatch
 from interaction_prior.images.pictures import (
     MAP_STRIDE,
@@ -21,33 +29,63 @@ from interaction_prior.images.pictures import (
     StreamedPictures,
 )
 from interaction_prior.images.read import ImagePairs
+from interaction_prior.images.view import straight_views
 from twohand500k.shards.schema import IMAGE_SIZE
+
+# In which camera's frame orientation and tau are, and which camera shows the pictures.
+Orientation = Literal["view", "camera"]
+ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
 
 _AHEAD = 4
 
 
 class LabelledImages:
-    """A set of pictures with their labels on the device: ``images.batch(positions)``."""
+    """A set of pictures with their labels on the device: ``images.batch(positions)``.
 
-    def __init__(self, images: ImagePairs, pictures: Pictures, device: torch.device) -> None:
+    orientation "view": each crop as a camera sees it that looks straight at it, labels in that
+    camera's frame (`view`). "camera": crops as they are, labels in the frame of the camera that
+    took the whole picture.
+    """
+
+    def __init__(
+        self,
+        images: ImagePairs,
+        pictures: Pictures,
+        device: torch.device,
+        orientation: Orientation = "view",
+    ) -> None:
         def on_device(array: object) -> Tensor:
-            return torch.as_tensor(array).to(device)
+            return torch.as_tensor(array).to(device, torch.float32)
 
         self.pictures, self.device = pictures, device
-        self._uv = on_device(images.uv) * (pictures.size / (MAP_STRIDE * IMAGE_SIZE))
-        self._visible = on_device(images.visible)
+        uv, tau = images.uv / IMAGE_SIZE, images.pairs.place
+        self._R: Tensor | None = None
+        self._back: Tensor | None = None
+        if orientation == "view":
+            views = straight_views(images.K)
+            uv = _through(views.H, 2.0 * uv - 1.0) / 2.0 + 0.5
+            tau = np.einsum("nij,nj->ni", views.R, tau)
+            self._R, self._back = on_device(views.R), on_device(np.linalg.inv(views.H))
+        self._uv = on_device(uv) * (pictures.size // MAP_STRIDE)
+        inside = ((uv >= 0) & (uv <= 1)).all(-1)
+        self._visible = torch.as_tensor(images.visible & inside).to(device)
         self._hidden = on_device(images.hidden)
-        self._pose = on_device(images.pairs.pose).float()
-        self._betas = on_device(images.pairs.betas).float()
-        self._tau = on_device(images.pairs.place).float()
+        self._pose = on_device(images.pairs.pose)
+        self._betas = on_device(images.pairs.betas)
+        self._tau = on_device(tau)
 
     @staticmethod
     def opened(
-        images: ImagePairs, size: int, device: torch.device, *, resident: bool
+        images: ImagePairs,
+        size: int,
+        device: torch.device,
+        *,
+        resident: bool,
+        orientation: Orientation = "view",
     ) -> "LabelledImages":
         """Pictures of `size` pixels, all read onto the device, or from the disk as asked for."""
         kind = ResidentPictures if resident else StreamedPictures
-        return LabelledImages(images, kind(images, size, device), device)
+        return LabelledImages(images, kind(images, size, device), device, orientation)
 
     def __len__(self) -> int:
         return len(self._pose)
@@ -58,20 +96,32 @@ class LabelledImages:
         return self.pictures.size
 
     def batch(self, index: Tensor) -> ImageBatch:
-        """The pictures at positions (n,) as they are."""
+        """The pictures at positions (n,)."""
+        batch, back = self.unsampled(index)
+        return batch if back is None else resampled(batch, back)
+
+    def unsampled(self, index: Tensor) -> tuple[ImageBatch, Tensor | None]:
+        """The same with pixels as they are stored, and where they are to be taken from.
+
+        For `augmented`, which takes them from there with all else it does.
+        """
         raw = self.pictures.gather(index)
         at = index.to(self.device, non_blocking=True)
-        return ImageBatch(
+        rotations = matrix_from_axis_angle(self._pose[at])
+        if self._R is not None:
+            rotations[:, :, 0] = self._R[at][:, None] @ rotations[:, :, 0]
+        batch = ImageBatch(
             # Memory stays as it was, the channel last.
             image=raw.image.permute(0, 3, 1, 2).float() / 255.0,
             mask=raw.mask.float() / 255.0,
             uv=self._uv[at],
             visible=self._visible[at],
-            rotations=matrix_from_axis_angle(self._pose[at]),
+            rotations=rotations,
             betas=self._betas[at],
             tau=self._tau[at],
             hidden=self._hidden[at],
         )
+        return batch, None if self._back is None else self._back[at]
 
     def in_order(self, size: int) -> Iterator[ImageBatch]:
         """All pictures as they are, `size` at a time."""
@@ -115,11 +165,20 @@ class ImageBatches:
 
     def at(self, step: int) -> ImageBatch:
         """The batch of one step."""
-        batch = self.images.batch(self._index(step))
+        index = self._index(step)
         if self.augmentation == NONE:
-            return batch
+            return self.images.batch(index)
+        batch, back = self.images.unsampled(index)
         generator = generator_for(self.seed, BLOCK, step, torch.device("cpu"))
-        return augmented(batch, drawn(self.augmentation, self.size, generator)[self._own])
+        change = drawn(self.augmentation, self.size, generator)[self._own]
+        return augmented(batch, change, back)
 
     def _index(self, step: int) -> Tensor:
         return self._order.positions(step * self.size, (step + 1) * self.size)[self._own]
+
+
+def _through(H: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points (N, ..., 2) through homographies H (N, 3, 3)."""
+    ones = np.ones((*points.shape[:-1], 1))
+    moved = np.einsum("nij,n...j->n...i", H, np.concatenate([points, ones], axis=-1))
+    return moved[..., :2] / moved[..., 2:]

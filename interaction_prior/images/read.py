@@ -4,10 +4,8 @@ Comes in: folders written by `twohand render`. Goes out: labels of the samples o
 memory; the pictures stay on the disk until `pictures` fetches them. What cannot be trained on is a
 `DataError` in one line.
 
-The global orientation and tau are those in the frame of the camera that took the picture. A crop
-lies off that camera's axis, and the same hand turned alike looks another way at the edge of a
-picture than in its middle; the label is the true orientation all the same. The paper crops and
-says nothing of it.
+Orientation and tau are read in the frame of the camera that took the whole picture; `view` turns
+them into that of one that looks straight at the crop.
 """
 
 import hashlib

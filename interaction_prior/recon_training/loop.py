@@ -246,8 +246,9 @@ class _Run:
         """The training set, on the device where it is resident."""
         began = time.perf_counter()
         labelled = LabelledImages.opened(
-            self.images, picture_size(self.options), self.processes.device, resident=self.resident
-        )
+            self.images, picture_size(self.options), self.processes.device,
+            resident=self.resident, orientation=self.options.orientation,
+        )  # fmt: skip
         if self.resident:
             took = time.perf_counter() - began
             self.log(f"{len(self.images):,} pictures read in {took:.0f} s")
@@ -458,7 +459,9 @@ def plan_recon(
     size = picture_size(options)
     n_bytes = picture_bytes(len(images), size)
     few = images.select(np.arange(min(len(images), options.batch)))
-    labelled = LabelledImages.opened(few, size, device, resident=True)
+    labelled = LabelledImages.opened(
+        few, size, device, resident=True, orientation=options.orientation
+    )
     batches = ImageBatches(labelled, options.augmentation, batch=options.batch, seed=0)
     facts = dataset_facts(folders, images.pairs.dataset)
     return ReconPlan(

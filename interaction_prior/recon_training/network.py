@@ -3,12 +3,19 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from interaction_prior.fusion import ReconArchitecture, ReconNetwork, ReconRecord
+from interaction_prior.fusion import (
+    RECON_FILE,
+    ReconArchitecture,
+    ReconNetwork,
+    ReconRecord,
+    read_recon,
+)
 from interaction_prior.prior import InteractionPrior
 from interaction_prior.recon_training.options import ReconOptions
 from interaction_prior.training.facts import hand_model_facts, on_cpu
@@ -18,7 +25,7 @@ from twohand500k.hand import HandPair
 
 def architecture_of(options: ReconOptions) -> ReconArchitecture:
     """Sizes and variant."""
-    return ReconArchitecture(variant=options.variant)
+    return ReconArchitecture(variant=options.variant, sizes=options.network)
 
 
 def picture_size(options: ReconOptions) -> int:
@@ -44,7 +51,7 @@ def first_network(
     """The first network of a seed, the same on every device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        return ReconNetwork(architecture_of(options), prior, hands)
+        return ReconNetwork(architecture_of(options), prior, hands, options.weights)
 
 
 def recon_record(
@@ -101,3 +108,24 @@ def check_prior(options: ReconOptions, prior: InteractionPrior | None, hands: Ha
             f"the variant {options.variant} wants a prior of {wanted}, this one is of "
             f"{prior.representation}: `twohand train-prior --representation {wanted}` makes one"
         )
+
+
+def trained_network(
+    run: str | Path, hands: HandPair, device: torch.device
+) -> tuple[ReconNetwork, ReconOptions]:
+    """A finished run's network on the device, in use, and the options it was trained with.
+
+    Raises DataError for a run that is not finished, or on other hands.
+    """
+    record = read_recon(Path(run) / RECON_FILE)
+    theirs = (record.hand_model["right_sha256"], record.hand_model["left_sha256"])
+    if theirs != (hands.right.sha256, hands.left.sha256):
+        raise DataError(
+            f"{run} was trained on the hand model {record.hand_model['name']!r} "
+            f"({theirs[0][:12]}…), not on {hands.right.name!r} ({hands.right.sha256[:12]}…)"
+        )
+    prior = None if record.prior is None else InteractionPrior(record.prior, hands, device)
+    network = ReconNetwork(record.architecture, prior, hands)
+    network.load_state_dict(dict(record.weights))
+    options = ReconOptions.from_json(record.training["options"])
+    return network.to(device).eval().requires_grad_(False), options

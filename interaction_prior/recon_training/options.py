@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from interaction_prior.data.pairs import Split
 from interaction_prior.images import Augmentation
+from interaction_prior.images.batches import ORIENTATIONS, Orientation
 from interaction_prior.training.options import PRECISIONS, RESIDENT, Precision, Resident
 
 # The networks' sizes, see `fusion.network`.
@@ -40,6 +41,9 @@ class ReconOptions:
     the first phase, falls to 0 over the second. warmup_steps: over which the rate rises from 0, at
     the start of each phase.
 
+    orientation: in which camera's frame the pictures and labels are, see `images.LabelledImages`;
+    the paper's is "camera", as far as one can tell.
+
     precision: of the network's products; losses and Adam stay float32. channels_last: how pictures
     lie in memory. resident: whether they lie on the device. validated: held-out pictures looked at
     while training, at most. *_every: steps.
@@ -58,6 +62,7 @@ class ReconOptions:
     plateau_factor: float = 0.1
     plateau_patience: int = 5
     warmup_steps: int = 0
+    orientation: Orientation = "view"
     augmentation: Augmentation = field(default_factory=Augmentation)
     split: Split = "train"
     seed: int = 0
@@ -127,6 +132,7 @@ class ReconOptions:
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "network": NETWORKS,
     "schedule": SCHEDULES,
+    "orientation": ORIENTATIONS,
     "split": get_args(Split),
     "precision": PRECISIONS,
     "resident": RESIDENT,

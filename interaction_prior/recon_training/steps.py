@@ -111,7 +111,13 @@ class ReconStepper:
         self._processes.average([told])
         return {
             **dict(zip(FEATURE_TERMS, told.tolist(), strict=True)),
-            "neighbours_per_joint": neighbours_per_joint(batch.uv.flatten(1, 2)),
+            "neighbours_per_joint": neighbours_per_joint(
+                batch.uv.flatten(1, 2),
+                size=options.map_size,
+                sigma=options.sigma,
+                distance=options.distance,
+                reading=options.reading,
+            ),  # fmt: skip
         }
 
     def moments(self) -> dict[str, Tensor]:

@@ -17,12 +17,13 @@ import torch
 from matplotlib.image import imread
 from torch import Tensor
 
+from interaction_prior.data.pairs import Split
 from interaction_prior.features import Features, feature_loss, feature_targets
 from interaction_prior.fusion import ReconNetwork, Reconstruction
 from interaction_prior.hands import HandLayer
 from interaction_prior.images import ImageBatch, ImagePairs, LabelledImages, read_images
-from interaction_prior.metrics import errors
-from interaction_prior.recon_training.network import picture_size
+from interaction_prior.metrics import errors, joint_errors
+from interaction_prior.recon_training.network import picture_size, trained_network
 from interaction_prior.recon_training.options import ReconOptions
 from interaction_prior.recon_training.pictures import Predicted, draw_predictions
 from interaction_prior.recon_training.steps import FEATURE_TERMS
@@ -70,7 +71,9 @@ class ReconValidation:
     def __init__(
         self, images: ImagePairs, hands: HandPair, options: ReconOptions, device: torch.device
     ) -> None:
-        self.images = LabelledImages.opened(images, picture_size(options), device, resident=True)
+        self.images = LabelledImages.opened(
+            images, picture_size(options), device, resident=True, orientation=options.orientation
+        )
         self.hands, self.options = hands, options
         self.layer = HandLayer(hands).to(device)
 
@@ -191,15 +194,27 @@ def joined_errors(parts: Sequence[Errors]) -> Errors:
 
 
 @torch.no_grad()
-def test_errors(
+def errors_of_run(
     run: Path,
     folders: Sequence[str | Path],
     hands: HandPair,
     *,
     device: str | torch.device = "cpu",
-    split: str = "test",
+    split: Split = "test",
 ) -> Errors:
-    """Errors of a finished run's network on a split of image datasets."""
+    """Errors of a finished run's network on a split of image datasets.
+
+    Raises DataError for a run that is not finished, and as `read_images` does.
+    """
+    device = torch.device(device)
+    network, options = trained_network(run, hands, device)
+    images = LabelledImages.opened(
+        read_images(folders, hands, split), network.architecture.size, device,
+        resident=False, orientation=options.orientation,
+    )  # fmt: skip
+    layer = HandLayer(hands).to(device)
+    batches = images.in_order(_BATCH)
+    return joined_errors([errors_of(network(b.image), b, layer, hands) for b in batches])
 
 
 def _mean(values: np.ndarray) -> float | None:
