@@ -36,6 +36,8 @@ class HandLayer(nn.Module):
     J_regressor: Tensor
     tips: Tensor
     skin: Tensor
+    faces: Tensor
+    closed_faces: Tensor
 
     def __init__(self, hands: HandPair) -> None:
         super().__init__()
@@ -55,6 +57,8 @@ class HandLayer(nn.Module):
             "J_regressor": stacked("J_regressor"),
             "tips": torch.tensor([m.tip_vertex_ids for m in pair]),
             "skin": torch.arange(n).expand(2, n).contiguous(),
+            "faces": torch.tensor(np.stack([m.faces for m in pair]).astype(np.int64)),
+            "closed_faces": torch.tensor(np.stack([m.closed_faces for m in pair]).astype(np.int64)),
         }.items():
             self.register_buffer(name, array, persistent=False)
 

@@ -47,7 +47,23 @@ class PriorRecord:
 
 def write_prior(path: str | Path, record: PriorRecord) -> None:
     """Write a prior to `path`; DataError when the disk refuses."""
+    write_tensors(Path(path), *prior_contents(record))
+
+
+def read_prior(path: str | Path) -> PriorRecord:
+    """Read a prior. DataError for a file that is missing, damaged, newer or of something else."""
     path = Path(path)
+    tensors, header = read_tensors(path)
+    if "architecture" not in header or "representation" not in header:
+        raise DataError(f"{path} is no prior: its header names no architecture")
+    try:
+        return prior_from(tensors, header)
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged: {error} is missing or not as written") from error
+
+
+def prior_contents(record: PriorRecord) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the header of a prior's file."""
     header = {
         "format": FORMAT,
         "architecture": dataclasses.asdict(record.architecture),
@@ -61,33 +77,24 @@ def write_prior(path: str | Path, record: PriorRecord) -> None:
         "normalisation.scale": record.normalisation.scale,
         **{f"latents.{name}": tensor for name, tensor in record.latents.items()},
     }
-    write_tensors(path, tensors, header)
+    return tensors, header
 
 
-def read_prior(path: str | Path) -> PriorRecord:
-    """Read a prior. DataError for a file that is missing, damaged, newer or of something else."""
-    path = Path(path)
-    tensors, header = read_tensors(path)
-    if "architecture" not in header or "representation" not in header:
-        raise DataError(f"{path} is no prior: its header names no architecture")
+def prior_from(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> PriorRecord:
+    """Back from `prior_contents`. Raises KeyError or TypeError for what is missing or strange."""
 
     def group(name: str) -> dict[str, Tensor]:
         return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
 
-    try:
-        return PriorRecord(
-            architecture=Architecture(**header["architecture"]),
-            representation=Representation(**header["representation"]),
-            normalisation=Normalisation(
-                tensors["normalisation.mean"], tensors["normalisation.scale"]
-            ),
-            weights=group("network."),
-            hand_model=header["hand_model"],
-            latents=group("latents."),
-            training=header["training"],
-        )
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged: {error} is missing or not as written") from error
+    return PriorRecord(
+        architecture=Architecture(**header["architecture"]),
+        representation=Representation(**header["representation"]),
+        normalisation=Normalisation(tensors["normalisation.mean"], tensors["normalisation.scale"]),
+        weights=group("network."),
+        hand_model=header["hand_model"],
+        latents=group("latents."),
+        training=header["training"],
+    )
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

@@ -117,7 +117,7 @@ class ReconStepper:
                 sigma=options.sigma,
                 distance=options.distance,
                 reading=options.reading,
-            ),  # fmt: skip
+            ),
         }
 
     def moments(self) -> dict[str, Tensor]:
