@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from interaction_prior.hands.rotations import axis_angle_from_matrix
 from interaction_prior.prior import InteractionPrior
 from twohand500k.errors import DataError
 
 LIMIT_MM = 10.0
-_STEPS, _RATE = 200, 0.05
+_RATE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,30 +30,29 @@ class FloorReport:
 
 
 def decoder_floor(
-    prior: InteractionPrior, rotations: Tensor, betas: Tensor, *, limit_mm: float = LIMIT_MM
+    prior: InteractionPrior,
+    rotations: Tensor,
+    betas: Tensor,
+    *,
+    steps: int = 200,
+    limit_mm: float = LIMIT_MM,
 ) -> FloorReport:
     """The floor on pairs: rotations (n, 2, 16, 3, 3), betas (n, 2, 10), in any frame.
 
     Raises DataError above `limit_mm`.
     """
-    from interaction_prior.hands.rotations import axis_angle_from_matrix
-
-    rotations, betas = rotations.to(prior.device), betas.to(prior.device)
-    true = prior.representation.joints(
-        prior.layer,
-        prior.representation.vectors(
-            prior.layer, axis_angle_from_matrix(rotations), betas, betas.new_zeros(len(betas), 3)
-        ),
-    )
-    pose = axis_angle_from_matrix(rotations)
+    pose = axis_angle_from_matrix(rotations.to(prior.device))
+    betas = betas.to(prior.device)
+    # The place does not matter: each hand is looked at from its own wrist.
     pairs = prior.pairs_from_mano(pose, betas, betas.new_zeros(len(betas), 3))
+    true = pairs.joints
     with torch.no_grad():
         z = prior.encode(pairs).mean.clone()
     with torch.enable_grad():
         z.requires_grad_()
         adam = torch.optim.Adam([z], lr=_RATE)
-        for step in range(_STEPS):
-            adam.param_groups[0]["lr"] = _RATE * (1.0 - step / _STEPS)
+        for step in range(steps):
+            adam.param_groups[0]["lr"] = _RATE * (1.0 - step / steps)
             adam.zero_grad()
             # Each pair has a code of its own: a sum, so that their gradients do not mix.
             (1e3 * (prior.decode(z).joints - true)).square().sum(-1).mean((-1, -2)).sum().backward()
