@@ -35,6 +35,11 @@ class TrainedNetwork:
         return int(self._network.architecture.size)
 
     @property
+    def maps(self) -> int:
+        """How many heatmaps there are."""
+        return int(self._network.features.options.heatmaps)
+
+    @property
     def perfect_peak(self) -> float:
         """Of equation 1, a joint without neighbours."""
         return 1.0 / (2.0 * float(self._network.features.options.sigma))
