@@ -41,6 +41,8 @@ MESHES = ("glb", "obj", "ply")
 TILE = 360
 # The photo shows through the hands drawn over it.
 _COVER = 0.85
+# What a network is shown about a box (interaction_prior.reconstruction.crop.MARGIN).
+_MARGIN = 1.35
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,72 +204,94 @@ def _plain(values: Any, digits: int = 8) -> Any:
 
 
 def overlay(image: Array, found: Found, skins: Array, hands: HandPair) -> Array:
-    """The whole picture with the hands over it; the crop with peaks and joints; from the side."""
+    """The picture; the hands over what the network saw; peaks and joints; the hands from aside."""
     surfaces = [Surface(skins[s], hands[s].faces, SKIN[s]) for s in (RIGHT, LEFT)]
-    whole = _whole(image, found, surfaces)
-    near = _near(image, found)
+    corner, side = _square(found)
+    near = _part(image, corner, side)
     aside = render_meshes(surfaces, _from_the_side(skins), (TILE, TILE), background=BACKDROP)
-    f = found.K[0, 0]
     distance = float(np.linalg.norm(found.joints.reshape(-1, 3).mean(0)))
     box = {"given": "box as given", "found": "box found by a first look"}
+    said = "assumed" if found.K_assumed else "given"
     labels = [
         f"{box.get(found.box_from, 'no box: the whole picture')}\n"
-        f"focal length {f:.0f} px, {'assumed' if found.K_assumed else 'given'}",
-        f"peaks (rings, bright: sure) and placed joints\nmedian {found.off_px:.1f} px apart",
+        f"focal length {found.K[0, 0]:.0f} px, {said}",
+        "the hands over it",
+        f"peaks (rings) and placed joints\nmedian {found.off_px:.1f} px apart",
         f"from the side\n{100 * distance:.0f} cm from the camera"
-        + (", if its focal length is right" if found.K_assumed else ""),
+        + (", K assumed" if found.K_assumed else ""),
     ]
-    return contact_sheet([whole, near, aside], labels, columns=3)
+    camera = PhotoCamera.of(K_of_part(found.K, corner, TILE / side))
+    tiles = [
+        _whole(image, corner, side),
+        _covered(near, surfaces, camera),
+        _joints_over(near, found, corner, TILE / side),
+        aside,
+    ]
+    return contact_sheet(tiles, labels, columns=len(tiles))
 
 
-def _whole(image: Array, found: Found, surfaces: Sequence[Surface]) -> Array:
-    """The picture in a tile, hands over it, the box in white."""
+def _square(found: Found) -> tuple[Array, float]:
+    """Corner (2,) and side, px, of the square about the box that the network was shown, nearly."""
+    low, high = found.box[:2], found.box[2:]
+    margin = 1.0 if found.box_from == "whole picture" else _MARGIN
+    side = float((high - low).max()) * margin
+    return (low + high - side) / 2, side
+
+
+def _part(image: Array, corner: Array, side: float) -> Array:
+    """A square of the picture as a tile, black outside."""
+    photo = Image.fromarray(image)
+    x, y = map(float, corner)
+    if side > 2 * TILE:
+        # A picture much finer than the tile is made small by areas.
+        box = (round(x), round(y), round(x + side), round(y + side))
+        return np.asarray(photo.crop(box).resize((TILE, TILE), Image.Resampling.BOX))
+    extent = (x, y, x + side, y + side)
+    return np.asarray(
+        photo.transform((TILE, TILE), Image.Transform.EXTENT, extent, Image.Resampling.BICUBIC)
+    )
+
+
+def _whole(image: Array, corner: Array, side: float) -> Array:
+    """The picture in a tile, what was looked at in white."""
     height, width = image.shape[:2]
     scale = TILE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     photo = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
-    camera = PhotoCamera.of(K_of_part(found.K, (0, 0), scale))
-    drawn = render_meshes(surfaces, camera, size, background=None)
-    cover = _COVER * drawn[..., 3:] / 255.0
-    mixed = np.asarray(photo) * (1 - cover) + drawn[..., :3] * cover
+    ends = np.clip(scale * np.array([corner, corner + side]), 0, np.array(size) - 1.0)
+    ImageDraw.Draw(photo).rectangle(ends.ravel().tolist(), outline="white")
     tile = Image.new("RGB", (TILE, TILE), tuple(round(255 * c) for c in BACKDROP))
-    picture = Image.fromarray(mixed.round().astype(np.uint8))
-    if found.box_from != "whole picture":
-        ImageDraw.Draw(picture).rectangle([scale * x for x in found.box.tolist()], outline="white")
-    tile.paste(picture, ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
+    tile.paste(photo, ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
     return np.asarray(tile)
 
 
-def _near(image: Array, found: Found) -> Array:
-    """The square around the box: rings at the peaks, joints as they were placed."""
-    low, high = found.box[:2], found.box[2:]
-    side = float((high - low).max()) * (1.3 if found.box_from != "whole picture" else 1.0)
-    corner = (low + high - side) / 2
-    extent = (*corner, *(corner + side))
-    photo = Image.fromarray(image).transform(
-        (TILE, TILE), Image.Transform.EXTENT, tuple(map(float, extent)), Image.Resampling.BICUBIC
-    )
-    # A picture much finer than the tile is made small by areas first.
-    if side > 2 * TILE:
-        left, top, right, bottom = (round(float(x)) for x in extent)
-        inside = Image.fromarray(image).crop((left, top, right, bottom))
-        photo = inside.resize((TILE, TILE), Image.Resampling.BOX)
-    pen = ImageDraw.Draw(photo)
-    scale = TILE / side
-    for side_number in (RIGHT, LEFT):
-        colour = tuple(round(255 * c) for c in BONES[side_number])
-        joints = (found.uv[side_number] - corner) * scale
+def _covered(photo: Array, surfaces: Sequence[Surface], camera: Camera) -> Array:
+    """The hands over a tile."""
+    drawn = render_meshes(surfaces, camera, (TILE, TILE), background=None)
+    cover = _COVER * drawn[..., 3:] / 255.0
+    return np.round(photo * (1 - cover) + drawn[..., :3] * cover).astype(np.uint8)
+
+
+def _joints_over(photo: Array, found: Found, corner: Array, scale: float) -> Array:
+    """Placed joints and bones over a tile, rings where the heatmaps have their peaks."""
+    picture = Image.fromarray(photo)
+    pen = ImageDraw.Draw(picture)
+    for side in (RIGHT, LEFT):
+        colour = tuple(round(255 * c) for c in BONES[side])
+        joints = (found.uv[side] - corner) * scale
         for joint, parent in enumerate(JOINT_PARENTS):
             if parent >= 0:
                 pen.line([*map(float, joints[parent]), *map(float, joints[joint])], colour, 2)
         for x, y in joints:
-            pen.ellipse([x - 2.5, y - 2.5, x + 2.5, y + 2.5], fill=colour)
-        peaks = (found.peaks[side_number] - corner) * scale
-        for (x, y), sure in zip(peaks, found.peak_height[side_number], strict=True):
+            pen.ellipse([x - 2, y - 2, x + 2, y + 2], fill=colour)
+        peaks = (found.peaks[side] - corner) * scale
+        for (x, y), sure in zip(peaks, found.peak_height[side], strict=True):
             if np.isfinite(x + y):
-                grey = round(255 * float(np.clip(0.3 + 0.7 * sure, 0.3, 1.0)))
-                pen.ellipse([x - 5, y - 5, x + 5, y + 5], outline=(grey, grey, grey))
-    return np.asarray(photo)
+                # The surer, the more of its hand's colour is white.
+                part = float(np.clip(sure, 0.0, 1.0))
+                ring = tuple(round(c + part * (255 - c)) for c in colour)
+                pen.ellipse([x - 4, y - 4, x + 4, y + 4], outline=ring)
+    return np.asarray(picture)
 
 
 def _from_the_side(skins: Array) -> Camera:

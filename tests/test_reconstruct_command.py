@@ -97,7 +97,7 @@ def test_writes_parameters_meshes_and_pictures(
             scale = 1e-6 if kind == "obj" else 1.0
             skin = truth.posed[0].vertices[row]
             assert np.abs(scale * read["vertices"][0, 0] - skin).max() < 2e-4
-        assert np.asarray(Image.open(out / f"{name}_overlay.png")).shape[1] > 3 * 360
+        assert np.asarray(Image.open(out / f"{name}_overlay.png")).shape[1] > 4 * 360
 
 
 def test_goes_on_where_it_stopped_and_refuses_another_networks_files(

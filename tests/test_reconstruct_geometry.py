@@ -8,6 +8,7 @@ pytestmark = pytest.mark.torch
 
 from recon_fixture import HEIGHT, WIDTH, K, TrueAnswers, Truth, laplacians, truth_of  # noqa: E402
 
+from interaction_prior.images import straight_views  # noqa: E402
 from interaction_prior.reconstruction import HandsInImage, Reconstructor  # noqa: E402
 from interaction_prior.reconstruction.crop import (  # noqa: E402
     assumed_K,
@@ -83,6 +84,22 @@ def test_an_uncorrected_orientation_would_be_off_by_the_angle_to_the_hands(truth
         np.testing.assert_allclose(r[:, 2], ray / np.linalg.norm(ray), atol=1e-12)
         np.testing.assert_allclose(r.T @ r, np.eye(3), atol=1e-12)
         assert abs(r[0, 1] - r[1, 0]) < 1e-12
+
+
+def test_the_view_is_the_one_that_networks_are_trained_on(truth: Truth) -> None:
+    """`images.view` makes it of a plain square crop, by the crop's own intrinsics."""
+    for row in range(4):
+        x0, y0, x1, y1 = box = truth.box(row)
+        side = max(x1 - x0, y1 - y0)
+        corner = np.array([(x0 + x1 - side) / 2, (y0 + y1 - side) / 2])
+        plain = K.copy()
+        plain[:2, 2] -= corner
+        plain[:2] *= 256 / side
+        trained, crop = straight_views(plain[None]), crop_around(box, K, margin=1.0)
+        np.testing.assert_allclose(trained.R[0], crop.R_camera_crop.T, atol=1e-12)
+        # The same view but for how much of it is taken.
+        larger = trained.K[0, 0, 0] / crop.K_crop(256)[0, 0]
+        assert 0.97 < larger < 1.15
 
 
 def test_a_view_is_what_the_turned_camera_would_have_seen(truth: Truth) -> None:
@@ -224,6 +241,7 @@ def test_a_first_look_that_sees_nothing_is_the_last(truth: Truth) -> None:
     hands = look.reconstruct(picture(), K=K)
     assert hands.box_from == "whole picture"
     np.testing.assert_array_equal(hands.box, [0, 0, WIDTH, HEIGHT])
+    assert (hands.seen == 0).all()
     assert np.linalg.norm(hands.joints[0, 0] - truth.wrist[0, 0]) < 1e-4
 
 

@@ -35,8 +35,9 @@ Array = np.ndarray
 # Focal length taken where none is given, in longer sides of the picture: 45 degrees across it.
 # Between a phone's main camera (0.7) and the long lenses of capture studios (2.5).
 ASSUMED_FOCAL = 1.2
-# A box around hands is widened by so much before it is shown, as pictures to train on are.
-MARGIN = 1.3
+# A box around hands is widened by so much before it is shown: what pictures to train on have in the
+# middle (`twohand render`: 1.15 to 1.55).
+MARGIN = 1.35
 # Boxes and pictures narrower than this show no hand, pixels.
 SMALLEST = 16
 # Views wider than this are no photographs through a pinhole: K is wrong.
@@ -156,7 +157,7 @@ def shown(image: Array, crop: Crop, size: int, device: torch.device) -> Tensor:
         raise DataError("the box shows nothing of the picture")
     low = np.maximum(np.floor(uv[inside].min(0)).astype(int) - 1, 0)
     high = np.minimum(np.ceil(uv[inside].max(0)).astype(int) + 1, [width, height])
-    part = torch.from_numpy(np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]]))
+    part = torch.from_numpy(image[low[1] : high[1], low[0] : high[0]].copy())
     part = part.to(device).permute(2, 0, 1)[None].float() / 255.0
     mean = part.mean((-1, -2), keepdim=True)
     # -1 and 1 are the outer edges of the part; what is behind the camera is as far outside.

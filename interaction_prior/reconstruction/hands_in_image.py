@@ -26,7 +26,7 @@ class HandsInImage:
     peaks (2, 21, 2) px and peak_height (2, 21): where the heatmaps see the joints; 1 is the height
     of a perfect peak. uv (2, 21, 2) px: the placed joints, projected. off_px: the median distance
     between the two, weighed by the peaks. seen (2,): share of the view where that hand is what is
-    seen, by the network.
+    seen, by the network; NaN without masks.
     """
 
     pose: Array

@@ -15,7 +15,8 @@ class Answer:
 
     joints (B, 2, 21, 3) m, vertices (B, 2, V, 3) m or None: each hand from its own wrist. rotations
     (B, 2, 16, 3, 3) local, entry 0 the orientation, and betas (B, 2, 10); None for joints and
-    skins. tau (B, 3) m. heatmaps (B, 42, m, m) right 0-20, left 21-41. saliency (B, 2, m, m) 0..1.
+    skins. tau (B, 3) m. heatmaps (B, 42, m, m) right 0-20, left 21-41. saliency (B, 2, m, m) 0..1,
+    None for a network without.
     """
 
     joints: Tensor
@@ -24,7 +25,7 @@ class Answer:
     betas: Tensor | None
     tau: Tensor
     heatmaps: Tensor
-    saliency: Tensor
+    saliency: Tensor | None
 
 
 class Network(Protocol):

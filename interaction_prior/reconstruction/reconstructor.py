@@ -6,8 +6,8 @@
 
 A view of each picture is resampled (`crop`), shown to the network, the heatmaps' peaks are found
 (`peaks`) and the hands placed so that their joints project there (`placement`). Without a box the
-whole picture is shown first, and what the network takes for hands there is the box of a second
-look.
+whole picture is shown first, and what the network's masks take for hands there is the box of a
+second look; a network without masks has the first look alone.
 """
 
 import re
@@ -33,7 +33,7 @@ from interaction_prior.reconstruction.crop import (
 )
 from interaction_prior.reconstruction.hands_in_image import HandsInImage
 from interaction_prior.reconstruction.network import Answer, Network
-from interaction_prior.reconstruction.peaks import Peaks, peaks_of
+from interaction_prior.reconstruction.peaks import peaks_of
 from interaction_prior.reconstruction.placement import place
 from twohand500k.conventions import N_BETAS, N_JOINTS, N_MANO_JOINTS
 from twohand500k.errors import DataError
@@ -133,9 +133,9 @@ class Reconstructor:
         first = [k for k, one in enumerate(asked) if one.box_from != "given"]
         for part in _parts(first, batch):
             answer = self._answer([asked[k] for k in part])
-            peaks = peaks_of(answer.heatmaps)
             for row, k in enumerate(part):
-                asked[k] = _looked_closer(asked[k], answer, peaks, row)
+                if answer.saliency is not None:
+                    asked[k] = _looked_closer(asked[k], answer.saliency[row])
         found: list[HandsInImage] = []
         for part in _parts(range(n), batch):
             found += self._found([asked[k] for k in part])
@@ -171,7 +171,9 @@ class Reconstructor:
         joints = _turned(R, joints + placed.t[:, None, None])
         skins = None if skins is None else _turned(R, skins + placed.t[:, None, None])
         transl = joints[:, :, 0] - self._rest_wrists(betas)
-        seen = _numpy(answer.saliency).mean((-1, -2))
+        seen = np.full((len(asked), 2), np.nan)
+        if answer.saliency is not None:
+            seen = _numpy(answer.saliency).mean((-1, -2))
         found = []
         for k, one in enumerate(asked):
             at_peaks = one.crop.to_picture(uv[k], m).reshape(2, N_JOINTS, 2)
@@ -247,10 +249,11 @@ def _asked(image: ArrayLike, box: ArrayLike | None, K: ArrayLike | None) -> _Ask
     return _Asked(picture, k, K is None, given, "given", crop_around(given, k))
 
 
-def _looked_closer(one: _Asked, answer: Answer, peaks: Peaks, row: int) -> _Asked:
-    """With a box around what the first look took for hands; as it was where that is nothing."""
-    m = answer.saliency.shape[-1]
-    hand = _numpy(answer.saliency[row].amax(0)) > _IS_HAND
+def _looked_closer(one: _Asked, saliency: torch.Tensor) -> _Asked:
+    """With a box around what the first look's masks (2, m, m) take for hands, if that is much
+    smaller than the picture; as it was otherwise."""
+    m = saliency.shape[-1]
+    hand = _numpy(saliency.amax(0)) > _IS_HAND
     if hand.sum() < _FEWEST_CELLS:
         return one
     rows, columns = np.nonzero(hand)
