@@ -1,4 +1,4 @@
-"""Training an image network: what is learned, the folder it leaves, resuming, what it refuses."""
+"""Training an image network: what is learned, the folder it leaves, how it goes on."""
 
 import json
 import os
@@ -6,23 +6,21 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from images_fixture import hands, image_dataset  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
-from train_recon_fixture import SMALL, prior, train  # noqa: E402
+from train_recon_fixture import train  # noqa: E402
 
-from interaction_prior.images import read_images  # noqa: E402
-from interaction_prior.recon_training import ReconOptions, plan_recon, validation  # noqa: E402
+from interaction_prior.images import NONE, read_images  # noqa: E402
+from interaction_prior.recon_training import validation  # noqa: E402
 from interaction_prior.recon_training.checkpoint import (  # noqa: E402
     FEATURES_FILE,
     read_recon_checkpoint,
 )
 from interaction_prior.recon_training.loop import _ReconWork  # noqa: E402
-from interaction_prior.recon_training.validation import errors_of_run  # noqa: E402
 from interaction_prior.training import Progress  # noqa: E402
 from interaction_prior.training.metrics import Row, read_metrics  # noqa: E402
 from twohand500k.errors import DataError  # noqa: E402
@@ -33,10 +31,11 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def _one_thread_no_picture(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Pictures take longer than such a run; `run` below has them."""
+    """Pictures and floor take longer than such a run; `run` below has them."""
     from interaction_prior.recon_training import loop
 
     monkeypatch.setattr(loop, "draw_curves", lambda path, rows, title, panels: None)
+    monkeypatch.setattr(loop, "prior_floor", lambda prior, images, log: {"mpjpe_mm": 5.0})
     monkeypatch.setattr(validation, "draw_predictions", lambda path, predicted, title: None)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -86,11 +85,11 @@ def test_a_run_leaves_its_folder(run: Path, data: Path) -> None:
         "pictures", "features.safetensors", "recon.safetensors", ".work",
     }  # fmt: skip
     assert [p.name for p in sorted((run / "pictures").iterdir())] == [
-        f"step-{k:08d}.png" for k in (4, 8, 10)
+        f"step-{k:08d}.png" for k in (2, 4, 6)
     ]
     rows = untimed(run)
-    assert [r["step"] for r in rows if "validation" not in r] == list(range(1, 11))
-    assert [r["step"] for r in rows if "validation" in r] == [4, 8, 10]
+    assert [r["step"] for r in rows if "validation" not in r] == list(range(1, 7))
+    assert [r["step"] for r in rows if "validation" in r] == [2, 4, 6]
     facts = json.loads((run / "run.json").read_text())
     assert facts["floor"]["mpjpe_mm"] < 10 and facts["start"]["heatmap"] > 0
     assert facts["data"][0]["samples"] == 12
@@ -107,16 +106,16 @@ def test_phase_one_is_features_alone_and_phase_two_is_all(run: Path) -> None:
     """Terms of hands are None in the first phase; the loss is the sum of its terms in both."""
     for row in untimed(run):
         if "validation" in row:
-            assert (row["validation"]["mpjpe_mm"] is None) == (row["step"] <= 4)
+            assert (row["validation"]["mpjpe_mm"] is None) == (row["step"] <= 2)
             continue
         of_hands = [row[n] for n in ("parameters", "joints", "vertices")]
-        assert all(x is None for x in of_hands) == (row["step"] <= 4)
+        assert all(x is None for x in of_hands) == (row["step"] <= 2)
 
 
 def test_the_first_phase_moves_the_features_only(data: Path, tmp_path: Path) -> None:
-    train(data, tmp_path / "run", feature_steps=4, recon_steps=1, checkpoint_every=4)
-    first = read_recon_checkpoint(tmp_path / "run/checkpoints/step-00000004.safetensors")
-    last = read_recon_checkpoint(tmp_path / "run/checkpoints/step-00000005.safetensors")
+    train(data, tmp_path / "run", recon_steps=1)
+    first = read_recon_checkpoint(tmp_path / "run/checkpoints/step-00000002.safetensors")
+    last = read_recon_checkpoint(tmp_path / "run/checkpoints/step-00000003.safetensors")
     assert all(name.startswith(tuple(n for n, _ in features(first))) for name in first.moments)
     kept = load_file(tmp_path / "run" / FEATURES_FILE)
     for name, weight in kept.items():
@@ -132,11 +131,11 @@ def features(checkpoint: object) -> list[tuple[str, torch.Tensor]]:
 
 
 def test_it_learns(data: Path, tmp_path: Path) -> None:
-    train(data, tmp_path / "run", feature_steps=60, recon_steps=60, log_every=20,
-          validate_every=1000, augmentation=ReconOptions().augmentation)  # fmt: skip
+    train(data, tmp_path / "run", feature_steps=20, recon_steps=30, log_every=10,
+          validate_every=1000, augmentation=NONE)  # fmt: skip
     rows = [r for r in untimed(tmp_path / "run") if "loss" in r]
-    assert rows[2]["heatmap"] < 0.8 * rows[0]["heatmap"]
-    assert rows[-1]["joints"] < 0.8 * rows[3]["joints"]
+    assert rows[1]["heatmap"] < 0.8 * rows[0]["heatmap"]
+    assert rows[-1]["joints"] < 0.9 * rows[2]["joints"]
 
 
 # Going on
@@ -149,7 +148,7 @@ def test_the_same_seed_repeats_and_another_does_not(run: Path, data: Path, tmp_p
     assert losses(tmp_path / "other")[0] != losses(run)[0]
 
 
-@pytest.mark.parametrize("at", [1, 3, 6])
+@pytest.mark.parametrize("at", [1, 3])
 def test_stopped_in_either_phase_or_between_it_goes_on_to_the_last_bit(
     run: Path, data: Path, tmp_path: Path, at: int
 ) -> None:
@@ -158,7 +157,7 @@ def test_stopped_in_either_phase_or_between_it_goes_on_to_the_last_bit(
             os.kill(os.getpid(), signal.SIGINT)
 
     out = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt, match=r"of 10, a checkpoint is saved"):
+    with pytest.raises(KeyboardInterrupt, match=r"of 6, a checkpoint is saved"):
         train(data, out, progress=interrupt)
     assert not (out / "recon.safetensors").exists()
     summary = train(data, out)
@@ -178,16 +177,16 @@ def test_a_plateau_is_kept_over_a_stop(
         lambda self, *args: {**found(self, *args), "mpjpe_mm": 20.0},
     )  # fmt: skip
     changed = {
-        "schedule": "plateau", "fixed_share": 0.0, "plateau_patience": 1, "plateau_factor": 0.5,
-        "validate_every": 1, "checkpoint_every": 3,
+        "schedule": "plateau", "fixed_share": 0.0, "plateau_patience": 0, "plateau_factor": 0.5,
+        "validate_every": 1, "checkpoint_every": 3, "feature_steps": 1, "recon_steps": 3,
     }  # fmt: skip
     train(data, tmp_path / "whole", **changed)
     rates = [r["lr"] for r in untimed(tmp_path / "whole") if "lr" in r]
-    # After step 4 the first figure, then two that are no better, two, two.
-    assert rates == [1e-3] * 6 + [5e-4] * 2 + [2.5e-4] * 2
+    # The first figure after step 1, then one no better a halving.
+    assert rates == [1e-3] * 2 + [5e-4, 2.5e-4]
 
     def interrupt(progress: Progress) -> None:
-        if progress.step == 7:
+        if progress.step == 1:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
@@ -204,7 +203,7 @@ def test_streamed_gives_the_same_numbers_as_resident(run: Path, data: Path, tmp_
 def test_anothers_features_are_begun_with(run: Path, data: Path, tmp_path: Path) -> None:
     """Like the run itself after its first phase, for what a step draws follows from its number."""
     out = tmp_path / "run"
-    train(data, out, features=run, recon_steps=6)
+    train(data, out, features=run)
     options = json.loads((out / "options.json").read_text())
     assert options["options"]["feature_steps"] == 0 and options["features_sha256"]
     assert not (out / FEATURES_FILE).exists()
@@ -218,74 +217,12 @@ def test_anothers_features_are_begun_with(run: Path, data: Path, tmp_path: Path)
 def test_a_loss_that_is_no_number_stops_with_its_step(data: Path, tmp_path: Path) -> None:
     rate = _ReconWork.rate
 
-    def breaks_at_6(self: _ReconWork, step: int) -> float:
-        return 1e30 if step == 6 else rate(self, step)
+    def breaks_at_4(self: _ReconWork, step: int) -> float:
+        return 1e30 if step == 4 else rate(self, step)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_ReconWork, "rate", breaks_at_6)
-        with pytest.raises(DataError, match=r"in step 8 the .* became (inf|nan)") as fault:
+        patch.setattr(_ReconWork, "rate", breaks_at_4)
+        with pytest.raises(DataError, match=r"in step 6 the .* became (inf|nan)") as fault:
             train(data, tmp_path / "run")
-    assert "last checkpoint kept is of step 6" in str(fault.value)
+    assert "last checkpoint kept is of step 4" in str(fault.value)
     train(data, tmp_path / "run")
-
-
-# What it can be
-
-
-@pytest.mark.parametrize("changed", [
-    {"precision": "bfloat16"},
-    {"channels_last": False},
-    {"schedule": "plateau"},
-    {"split": "all"},
-], ids=lambda c: next(iter(c)))  # fmt: skip
-def test_every_way_trains(data: Path, tmp_path: Path, changed: dict[str, object]) -> None:
-    summary = train(data, tmp_path / "run", **changed)
-    assert np.isfinite(losses(tmp_path / "run")).all()
-    assert (summary.final == {}) == (changed.get("split") == "all")
-
-
-def test_errors_on_the_test_split(run: Path, data: Path) -> None:
-    found = errors_of_run(run, [data], hands())
-    assert found.mpjpe_mm.shape == (5,) and np.isfinite(found.mpjpe_mm).all()
-    figures = found.figures()
-    worst = int(found.hidden.argmax())
-    assert figures["hidden_mpjpe_mm"] == pytest.approx(found.mpjpe_mm[worst])
-    assert figures["pictures"] == 5
-
-
-def test_a_plan_says_what_would_be_done(data: Path) -> None:
-    plan = plan_recon([data], SMALL, hands(), prior())
-    assert plan.pictures == (("painted", 12),) and plan.validation_pictures == 4
-    assert plan.set_bytes == 12 * (3 * plan.size**2 + 2 * (plan.size // 4) ** 2)
-    assert 0 < plan.feature_parameters < plan.parameters and plan.seconds > 0
-
-
-# What it refuses
-
-
-def test_other_options_are_refused_with_both_values(run: Path, data: Path) -> None:
-    with pytest.raises(DataError, match=r"learning_rate = 0\.001, this command has 0\.002"):
-        train(data, run, learning_rate=2e-3)
-    with pytest.raises(DataError, match="prior_sha256"):
-        train(data, run, prior=prior(seed=1))
-
-
-def test_a_finished_run_is_left_alone(run: Path, data: Path) -> None:
-    summary = train(data, run)
-    assert summary.was_finished and summary.final["pictures"] == 4
-
-
-def test_a_prior_that_does_not_fit_is_one_line(data: Path, tmp_path: Path) -> None:
-    from prior_fixture import small_prior
-
-    with pytest.raises(DataError, match="prior is on the hand model 'synthetic'"):
-        train(data, tmp_path / "run", prior=small_prior(steps=1))
-    with pytest.raises(DataError, match="wants a prior of joints, this one is of mano"):
-        train(data, tmp_path / "run", variant="joints")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_coarse_decoder_is_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="10 mm"):
-        train(data, tmp_path / "run", prior=prior(coarse=True))
-    assert not (tmp_path / "run").exists()

@@ -36,6 +36,7 @@ SMALL = (
 @pytest.fixture(autouse=True)
 def _one_thread_no_picture(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(loop, "draw_curves", lambda path, rows, title, panels: None)
+    monkeypatch.setattr(loop, "prior_floor", lambda prior, images, log: {"mpjpe_mm": 5.0})
     monkeypatch.setattr(validation, "draw_predictions", lambda path, predicted, title: None)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -83,8 +84,11 @@ def lines(out: Path) -> int:
 
 
 def test_two_processes_under_torchrun_train_as_one(data: Path, tmp_path: Path) -> None:
-    """Batches and their normalisation are the joint one's: losses agree within rounding."""
-    one = ["train-recon", "--data", str(data), *SMALL, "--quiet"]
+    """Batches and their normalisation are the joint one's: losses agree within rounding.
+
+    At a low rate: Adam's first steps go by the gradient's sign, and blow rounding up to the rate.
+    """
+    one = ["train-recon", "--data", str(data), *SMALL, "--quiet", "--lr", "1e-6"]
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
          "-m", "twohand500k.cli", *one, "--out", tmp_path / "two", "--json"],
@@ -98,7 +102,7 @@ def test_two_processes_under_torchrun_train_as_one(data: Path, tmp_path: Path) -
     for mine, his in zip(ours, theirs, strict=True):
         for key in ("loss", "heatmap", "joints"):
             if his.get(key) is not None:
-                assert mine[key] == pytest.approx(his[key], rel=2e-3)
+                assert mine[key] == pytest.approx(his[key], rel=1e-4)
     run = json.loads((tmp_path / "two/run.json").read_text())
     assert run["sessions"][0]["processes"] == 2
     one_start = json.loads((tmp_path / "one/run.json").read_text())["start"]

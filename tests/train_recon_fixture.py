@@ -17,17 +17,17 @@ from interaction_prior.prior import Architecture, InteractionPrior, PriorNetwork
 from interaction_prior.recon_training import PRESETS, train_recon
 from interaction_prior.training import TrainSummary
 
-# Four steps of features, six end to end, a line each.
+# Two steps of features, four end to end, a line each.
 SMALL = replace(
     PRESETS["tiny"],
     batch=4,
-    feature_steps=4,
-    recon_steps=6,
+    feature_steps=2,
+    recon_steps=4,
     warmup_steps=0,
     log_every=1,
-    validate_every=4,
+    validate_every=2,
     checkpoint_every=2,
-    validated=4,
+    validated=2,
 )
 
 

@@ -99,7 +99,7 @@ class ReconStepper:
         return {name: None if name in gone else value for name, value in means.items()}
 
     @torch.no_grad()
-    def start(self, batch: ImageBatch) -> dict[str, Any]:
+    def start(self, batch: ImageBatch) -> dict[str, float]:
         """Equation 2 on a batch before any step, and the neighbours in its heatmaps."""
         part, options = self.network.features, self.network.features.options
         was = {name: buffer.clone() for name, buffer in part.named_buffers()}
@@ -107,18 +107,14 @@ class ReconStepper:
         # Batch normalisation has counted a batch that no step saw.
         for name, buffer in part.named_buffers():
             buffer.copy_(was[name])
-        told = torch.stack([getattr(terms, name) for name in FEATURE_TERMS])
+        near = neighbours_per_joint(
+            batch.uv.flatten(1, 2), size=options.map_size, sigma=options.sigma,
+            distance=options.distance, reading=options.reading,
+        )  # fmt: skip
+        told = torch.tensor([getattr(terms, name).item() for name in FEATURE_TERMS] + [near])
+        told = told.to(batch.image.device)
         self._processes.average([told])
-        return {
-            **dict(zip(FEATURE_TERMS, told.tolist(), strict=True)),
-            "neighbours_per_joint": neighbours_per_joint(
-                batch.uv.flatten(1, 2),
-                size=options.map_size,
-                sigma=options.sigma,
-                distance=options.distance,
-                reading=options.reading,
-            ),
-        }
+        return dict(zip((*FEATURE_TERMS, "neighbours_per_joint"), told.tolist(), strict=True))
 
     def moments(self) -> dict[str, Tensor]:
         """Adam's two moments of the parameters of the phase."""
