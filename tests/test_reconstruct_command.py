@@ -15,7 +15,8 @@ pytestmark = pytest.mark.torch
 from recon_fixture import TrueAnswers, Truth, truth_of  # noqa: E402
 
 from interaction_prior.reconstruction import Reconstructor  # noqa: E402
-from interaction_prior.reconstruction.crop import crop_around  # noqa: E402
+from interaction_prior.reconstruction.crop import MARGIN, crop_around  # noqa: E402
+from twohand500k.cli import reconstruct_outputs  # noqa: E402
 from twohand500k.cli.main import twohand  # noqa: E402
 from twohand500k.cli.reconstruct_inputs import Known, find_pictures, read_still  # noqa: E402
 from twohand500k.errors import DataError  # noqa: E402
@@ -280,6 +281,11 @@ def test_a_malformed_table_of_boxes_is_refused(tmp_path: Path, content: str, say
     (tmp_path / "known.json").write_text(content)
     with pytest.raises(DataError, match=says):
         Known.read(tmp_path / "known.json", None, None)
+
+
+def test_the_overlay_shows_what_the_network_saw() -> None:
+    # Written twice: a worker that draws needs no torch.
+    assert reconstruct_outputs._MARGIN == MARGIN
 
 
 def test_misuse(run: Callable[..., Result], photos: Path) -> None:

@@ -1,5 +1,6 @@
 """A network of `train-recon` in use: read from its file, asked of views, refused if need be."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +119,19 @@ def test_what_is_no_such_run_is_refused(run: Path, tmp_path: Path, prior: Intera
         Reconstructor.load(tmp_path / "few")
     with pytest.raises(DataError, match="no heatmap for each joint"):
         Reconstructor.load(tmp_path / "blind")
+
+
+def test_the_page_tells_what_runs(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "recon").symlink_to(run)
+    Image.fromarray(picture()).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs" / "reconstruct.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(block, "docs/reconstruct.md", "exec"), {})
+    assert capsys.readouterr().out.strip() in block
 
 
 def test_the_command_reads_the_run_itself(run: Path, tmp_path: Path) -> None:

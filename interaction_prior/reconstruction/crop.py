@@ -138,35 +138,54 @@ def checked_box(box: ArrayLike, width: int, height: int) -> Array:
 def shown(image: Array, crop: Crop, size: int, device: torch.device) -> Tensor:
     """The view (3, size, size) of a picture (H, W, 3) uint8, sRGB 0..1 float32.
 
-    Every pixel is the mean of n x n samples of the picture, n as many as it has pixels there: areas
-    are averaged where the picture is finer than the view, as training pictures are made smaller.
+    Every pixel is the mean of as many samples of the picture as it has pixels there: areas are
+    averaged where the picture is finer than the view, as training pictures are made smaller.
     What lies outside the picture has the mean colour of what lies inside.
     """
     height, width = image.shape[:2]
-    ends = crop.to_picture(
-        [[0.0, size / 2], [size, size / 2], [size / 2, 0], [size / 2, size]], size
-    )
+    H = crop.K @ crop.R_camera_crop @ np.linalg.inv(crop.K_crop(size))
+    ends = _mapped(H, size * np.array([[0, 0.5], [1, 0.5], [0.5, 0], [0.5, 1]]))
     across = np.linalg.norm(ends[[1, 3]] - ends[[0, 2]], axis=-1)
     finest = float(np.nanmax(across)) / size if np.isfinite(across).any() else 1.0
     n = min(max(1, math.ceil(finest - 1e-6)), _MOST_SAMPLES)
-    at = (np.arange(n * size) + 0.5) / n
-    uv = crop.to_picture(np.stack(np.meshgrid(at, at), axis=-1), size)
-    # Only what is seen is made float: pictures may be large.
-    inside = (uv >= 0).all(-1) & (uv <= [width, height]).all(-1)
-    if not inside.any():
+    # Where the picture is much finer its own pixels are averaged first, which is quicker.
+    k = max(1, n // 2)
+    n = -(-n // k)
+    # Only what is seen is made float: pictures may be large. Lines stay lines, so the corners tell.
+    corners = _mapped(H, size * np.array([[0, 0], [0, 1], [1, 0], [1, 1]]))
+    low, high = np.zeros(2, dtype=int), np.array([width, height])
+    if np.isfinite(corners).all():
+        low = np.clip(np.floor(corners.min(0) + 1e-3).astype(int) - k, 0, high)
+        high = np.clip(np.ceil(corners.max(0)).astype(int) + k, 0, high)
+    if not (low < high).all():
         raise DataError("the box shows nothing of the picture")
-    low = np.maximum(np.floor(uv[inside].min(0)).astype(int) - 1, 0)
-    high = np.minimum(np.ceil(uv[inside].max(0)).astype(int) + 1, [width, height])
     part = torch.from_numpy(image[low[1] : high[1], low[0] : high[0]].copy())
     part = part.to(device).permute(2, 0, 1)[None].float() / 255.0
-    mean = part.mean((-1, -2), keepdim=True)
-    # -1 and 1 are the outer edges of the part; what is behind the camera is as far outside.
-    grid = np.nan_to_num(2.0 * (uv - low) / (high - low) - 1.0, nan=9.0).clip(-9.0, 9.0)
-    where = torch.from_numpy(grid.astype(np.float32)).to(device)[None]
+    part = functional.avg_pool2d(part, k, ceil_mode=True, count_include_pad=False)
+    # From the view's pixels to -1..1, the outer edges of the part; the last pixels may be partly
+    # outside the picture.
+    extent = k * np.array([part.shape[3], part.shape[2]])
+    last = 2.0 * (high - low) / extent - 1.0
+    to_part = np.array(
+        [
+            [2 / extent[0], 0, -2 * low[0] / extent[0] - 1],
+            [0, 2 / extent[1], -2 * low[1] / extent[1] - 1],
+            [0, 0, 1],
+        ]
+    )
+    M = torch.from_numpy(to_part @ H).to(device, torch.float32)
+    at = (torch.arange(n * size, device=device, dtype=torch.float32) + 0.5) / n
+    # Row by row instead of a product with every sample's (x, y, 1).
+    column, row, one = M[..., None, None].unbind(1)
+    x, y, w = column * at + row * at[:, None] + one
+    x, y = x / w, y / w
+    inside = (w > 0) & (x >= -1.0) & (y >= -1.0) & (x <= last[0]) & (y <= last[1])
+    grid = torch.stack([x, y], dim=-1)[None]
     # Samples of the outermost half pixel take the edge's colour, not half of what is outside.
-    taken = functional.grid_sample(part, where, padding_mode="border", align_corners=False)
-    mask = torch.from_numpy(inside).to(device)
-    return functional.avg_pool2d(torch.where(mask, taken, mean), n)[0]
+    taken = functional.grid_sample(part, grid, padding_mode="border", align_corners=False)
+    taken = torch.where(inside, taken, 0.0)
+    mean = taken.sum((-1, -2), keepdim=True) / inside.sum().clamp_min(1)
+    return functional.avg_pool2d(torch.where(inside, taken, mean), n)[0]
 
 
 def _turned_to(direction: Array) -> Array:
