@@ -172,7 +172,10 @@ def test_no_answer_whatever_puts_hands_behind_the_camera() -> None:
     weight[200:250] = 0.0
     placed = place(points, seen, weight, np.full(300, 1 / 64))
     assert np.isfinite(placed.t).all() and np.isfinite(placed.off).all()
-    assert (points[..., 2] + placed.t[:, None, 2]).min() >= NEAREST_M
+    z = points[..., 2] + placed.t[:, None, 2]
+    assert z.min() >= NEAREST_M
+    # Nor out of sight: hands take more than a cell.
+    assert (0.08 * np.sqrt(3) / z.mean(1)).min() > 0.8 / 64
 
 
 def test_placement_is_the_least_squares_of_the_picture() -> None:
