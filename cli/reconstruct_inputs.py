@@ -62,37 +62,37 @@ def find_pictures(inputs: Sequence[Path], every: int = 1) -> Pictures:
     every: of a video, each so many-th frame. Raises DataError for paths that are not there, folders
     without pictures, two pictures that would have one name.
     """
-    stills: list[tuple[Path, str, int]] = []
-    videos: list[Path] = []
-    order: list[tuple[bool, int]] = []
+    # By the file itself: one that is named beside its folder is one picture, the first it was.
+    files: dict[Path, tuple[Path, str, int]] = {}
     for path in inputs:
         if path.is_dir():
-            files = sorted(f for f in path.iterdir() if f.suffix.lower() in STILLS and f.is_file())
-            if not files:
-                raise DataError(f"{path} holds no picture ({', '.join(STILLS)}); videos and files "
-                                "by other names have to be named")  # fmt: skip
-            order += [(False, len(stills) + k) for k in range(len(files))]
-            stills += [(file, path.resolve().name, k) for k, file in enumerate(files)]
+            inside = sorted(f for f in path.iterdir() if f.suffix.lower() in STILLS and f.is_file())
+            if not inside:
+                raise DataError(
+                    f"{path} holds no picture ({', '.join(STILLS)}); videos, and files by other "
+                    "names, have to be named"
+                )
+            for number, file in enumerate(inside):
+                files.setdefault(file.resolve(), (file, path.resolve().name, number))
         elif not path.exists():
             raise DataError(f"{path} is not there: give pictures, folders of them, or videos")
-        elif path.suffix.lower() in VIDEOS:
-            order.append((True, len(videos)))
-            videos.append(path)
         else:
-            order.append((False, len(stills)))
-            stills.append((path, path.resolve().parent.name, -1))
-    names = _names([*(file for file, _, _ in stills), *videos])
-    count = len(stills) + sum(-(-_frame_count(video) // every) for video in videos)
+            files.setdefault(path.resolve(), (path, path.resolve().parent.name, -1))
+    named = list(zip(_names([file for file, _, _ in files.values()]), files.values(), strict=True))
+    counts = [_frame_count(f) if _is_video(f) else every for f, _, _ in files.values()]
 
     def each() -> Iterator[Picture]:
-        for is_video, k in order:
-            if is_video:
-                yield from _frames(videos[k], names[len(stills) + k], every)
+        for name, (file, take, frame) in named:
+            if _is_video(file):
+                yield from _frames(file, name, every)
             else:
-                file, take, frame = stills[k]
-                yield Picture(names[k], file, take, frame, np.nan, partial(read_still, file))
+                yield Picture(name, file, take, frame, np.nan, partial(read_still, file))
 
-    return Pictures(each(), count)
+    return Pictures(each(), sum(-(-count // every) for count in counts))
+
+
+def _is_video(file: Path) -> bool:
+    return file.suffix.lower() in VIDEOS
 
 
 def _names(files: list[Path]) -> list[str]:

@@ -261,6 +261,8 @@ def test_names_of_pictures_are_their_own(tmp_path: Path) -> None:
         Image.new("RGB", (20, 20)).save(tmp_path / name, format="PNG")
     names = [p.name for p in find_pictures([tmp_path]).each]
     assert names == ["one", "two_jpg", "two_png", "__x"]
+    again = find_pictures([tmp_path / "one.jpg", tmp_path, tmp_path / "one.jpg"])
+    assert again.count == 4 and [p.name for p in again.each] == names
     (tmp_path / "sub").mkdir()
     Image.new("RGB", (20, 20)).save(tmp_path / "sub" / "one.jpg")
     with pytest.raises(DataError, match="two folders"):
