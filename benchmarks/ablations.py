@@ -204,6 +204,9 @@ def table(runs: Path, rows: Sequence[str], seeds: Sequence[int]) -> None:
             f"{cells[3]:>14}   {told}"
         )
     print_order(means)
+    print_priors(means)
+    if any(len(results) == 1 for results in found.values()):
+        print("rows of one seed have no spread: what chance does to them is not known")
     (runs / "ablations.json").write_text(json.dumps({"rows": found, "means": means}, indent=1))
 
 
@@ -238,6 +241,23 @@ def print_order(means: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
         print(f"  not here: {said}")
     for said in within:
         print(f"  undecided: {said}")
+
+
+def print_priors(means: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
+    """The same variant with one prior and another."""
+    rows = [row for row in means if "@" in row]
+    for i, a in enumerate(rows):
+        for b in rows[i + 1 :]:
+            if a.split("@")[0] != b.split("@")[0]:
+                continue
+            for name in FIGURES:
+                if name in means[a] and name in means[b]:
+                    (x, spread_x), (y, spread_y) = means[a][name], means[b][name]
+                    beyond = abs(x - y) > spread_x + spread_y
+                    print(
+                        f"{a} against {b}, {name}: {x - y:+.2f} mm"
+                        + ("" if beyond else " (within the seeds' spread)")
+                    )
 
 
 if __name__ == "__main__":
