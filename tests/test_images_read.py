@@ -127,6 +127,16 @@ def test_smaller_pictures_are_averages_of_areas(images: ImagePairs) -> None:
         opened(images, 100)
 
 
+def test_few_rows_among_many_are_read_alone_and_alike(data: Path) -> None:
+    """Rows far apart go another way through the reader: repeated, out of order, in one shard."""
+    stored = Dataset(data)
+    rows = [12, 0, 12]
+    for name in ("image", "sample_id", "split", "uv"):
+        whole = stored.array(name)
+        np.testing.assert_array_equal(stored.array(name, rows), whole[rows])
+        np.testing.assert_array_equal(stored.array(name, [15, 12, 0]), whole[[15, 12, 0]])
+
+
 def test_streamed_pictures_are_the_resident_ones(images: ImagePairs) -> None:
     batches = [
         ImageBatches(opened(images, resident=r), Augmentation(), batch=4, seed=3)

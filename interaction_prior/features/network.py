@@ -116,6 +116,10 @@ class FeatureNetwork(nn.Module):
             self.decoder = _Decoder(widths)
         if o.heatmaps:
             self.heatmaps = nn.Conv2d(widths[0], o.heatmaps, 1)
+            # As heatmaps begin elsewhere (Xiao et al., "Simple Baselines", 2018): nearly nothing.
+            # Of torch's own size they would stand a hundred times over what they should be.
+            nn.init.normal_(self.heatmaps.weight, std=1e-3)
+            nn.init.zeros_(self.heatmaps.bias)  # type: ignore[arg-type]
         if o.saliency:
             self.saliency = nn.Conv2d(widths[0], 2, 1)
 
