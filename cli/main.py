@@ -3,9 +3,13 @@
 Exit status: 0 good, 1 the data failed (`DataError`, one line on stderr), 2 misuse, 130 Ctrl-C.
 """
 
+import contextlib
 import importlib
+import logging
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -59,6 +63,29 @@ def twohand() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    try:
+        _run(argv)
+    except SystemExit as end:
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            _leave_at_once(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise
+
+
+def _leave_at_once(status: int) -> NoReturn:
+    """End a process of `torchrun` without taking the interpreter apart.
+
+    Threads of gloo outlive the group they served. One that lets go of a Python object while the
+    interpreter goes down aborts the process, with all its work done ("terminate called without an
+    active exception"), and torchrun then stops the others.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+
+def _run(argv: Sequence[str] | None) -> NoReturn:
     try:
         status = twohand.main(args=argv, prog_name="twohand", standalone_mode=False)
     except click.exceptions.Abort as abort:
