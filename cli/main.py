@@ -31,6 +31,7 @@ COMMANDS = {
     "hand": "Show, convert and render hand models.",
     "train-prior": "Train the interaction prior on datasets.",
     "sample": "A dataset drawn from a trained prior.",
+    "render": "Pictures of a dataset's hands, drawn or photographed, to train on.",
     "train-recon": "Train the network from an image to the prior.",
     "reconstruct": "Two hands out of a picture, with a trained network.",
     "evaluate": "How good a trained prior or image network is: errors, pictures.",

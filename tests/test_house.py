@@ -32,6 +32,7 @@ FLOORS = {
     "select": 5,
     "demo": 6,
     "drawn": 6,
+    "render": 6,
     "report": 6,
     "view": 6,
     "audit": 7,

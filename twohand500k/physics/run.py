@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from twohand500k.conventions import LEFT, RIGHT
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
 from twohand500k.physics.repair import Repairer, RepairOptions
@@ -18,6 +17,7 @@ from twohand500k.physics.windows import RUN_IN, WINDOW, RepairUnit, one_by_one, 
 from twohand500k.pipeline import RunSummary, run
 from twohand500k.pipeline.progress import Shown
 from twohand500k.shards import Dataset
+from twohand500k.shards.slices import require_hand_model
 
 STAGE = "physics-fix"
 # Samples per work unit: half a minute's work, so a bar moves and a kill loses little.
@@ -70,24 +70,14 @@ def plan_physics_fix(
     keep smooth.
     """
     dataset = Dataset(folder)
-    declared = dataset.conventions
-    for side in (RIGHT, LEFT):
-        model = hands[side]
-        sha256 = declared[f"hand_model_{model.side}_sha256"]
-        if sha256 != model.sha256:
-            raise DataError(
-                f"{folder} was made on the {model.side} hand model "
-                f"{declared['hand_model'][side]!r} {sha256[:12]}…, --hand-model is "
-                f"{model.name!r} {model.sha256[:12]}…; give the model it was made on, or move it "
-                "with `twohand hand convert`"
-            )
+    require_hand_model(dataset, hands)
     if not len(dataset):
         raise DataError(f"{folder} holds no samples: every one was rejected, nothing to repair")
     cut = takes_in_order if options.smooth else one_by_one
     stage = PhysicsFixStage(
         # A worker of a cluster stands in another folder than this process.
         folder=dataset.path.absolute(),
-        frame=declared["frame"],
+        frame=dataset.conventions["frame"],
         hands=hands,
         options=RepairOptions(options.method, options.effort),
         seed=seed,

@@ -11,14 +11,12 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from twohand500k.conventions import LEFT, N_JOINTS, RIGHT
-from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
 from twohand500k.hand.anatomy import Anatomy
 from twohand500k.hand.contact_regions import REGIONS
@@ -33,7 +31,8 @@ from twohand500k.physics.repair import (
 )
 from twohand500k.physics.windows import RepairUnit
 from twohand500k.pipeline import Stats, Summary, UnitResult, rng_for
-from twohand500k.shards import Dataset, Reject, Samples
+from twohand500k.shards import Reject, Samples
+from twohand500k.shards.slices import read_rows
 
 Array = np.ndarray
 
@@ -85,7 +84,9 @@ class PhysicsFixStage:
     make: MakeRepairer
 
     def __call__(self, unit: RepairUnit) -> UnitResult:
-        samples, place = _read(self.folder, unit)
+        # Each row once, and which of them each of the unit's rows is.
+        rows, place = np.unique(unit.rows, return_inverse=True)
+        samples = read_rows(self.folder, rows, unit.inputs)
         results = self._repaired(samples, place, unit)
         # Rows of `samples` in the order in which they are written.
         order = place[unit.written].tolist()
@@ -241,31 +242,6 @@ def joints_of(hands: HandPair, pose: Array, betas: Array, transl: Array) -> Arra
         shaped = hands[side].with_shape(betas[:, side])
         joints[:, side] = shaped.with_pose(pose[:, side], transl[:, side]).joints
     return joints
-
-
-def _read(folder: Path, unit: RepairUnit) -> tuple[Samples, Array]:
-    """The samples of a unit, each once, and which of them each of the unit's rows is."""
-    rows, place = np.unique(unit.rows, return_inverse=True)
-    entries = Dataset(folder).index.shards
-    starts = np.cumsum([0, *(entry.samples for entry in entries)])
-    shard_of = np.searchsorted(starts, rows, side="right") - 1
-    parts = []
-    for number in np.unique(shard_of).tolist():
-        entry = entries[number]
-        if unit.inputs.get(entry.file) != entry.arrays_sha256:
-            raise DataError(
-                f"{folder / entry.file} is another one than when this run began: the dataset was "
-                "made again; choose another --out"
-            )
-        here = rows[shard_of == number] - starts[number]
-        parts.append(_shard(folder, number, entry.arrays_sha256).select(here))
-    return Samples.concat(parts), place
-
-
-@lru_cache(maxsize=2)
-def _shard(folder: Path, number: int, arrays_sha256: str) -> Samples:
-    """A shard of the input, checked against its hash, kept for the units that follow."""
-    return Dataset(folder).shard(number)
 
 
 _made: list[tuple[tuple[Any, ...], Repairs]] = []

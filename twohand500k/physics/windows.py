@@ -14,6 +14,7 @@ import numpy as np
 
 from twohand500k.errors import DataError
 from twohand500k.shards import Dataset
+from twohand500k.shards.slices import slices
 
 Array = np.ndarray
 
@@ -42,22 +43,16 @@ class RepairUnit:
 
 def one_by_one(dataset: Dataset, size: int, limit: int | None = None) -> tuple[RepairUnit, ...]:
     """Slices of at most `size` samples of each shard, of the first `limit` samples."""
-    units, start = [], 0
-    for entry in dataset.index.shards:
-        n = entry.samples if limit is None else min(entry.samples, max(limit - start, 0))
-        for first in range(0, n, size):
-            rows = np.arange(first, min(first + size, n))
-            units.append(
-                RepairUnit(
-                    name=f"{entry.file} samples {first}-{rows[-1]}",
-                    rows=start + rows,
-                    written=np.ones(len(rows), dtype=np.bool_),
-                    follows=np.zeros(len(rows), dtype=np.bool_),
-                    inputs={entry.file: entry.arrays_sha256},
-                )
-            )
-        start += entry.samples
-    return tuple(units)
+    return tuple(
+        RepairUnit(
+            name=cut.name,
+            rows=cut.rows,
+            written=np.ones(len(cut.rows), dtype=np.bool_),
+            follows=np.zeros(len(cut.rows), dtype=np.bool_),
+            inputs=cut.inputs,
+        )
+        for cut in slices(dataset, size, limit)
+    )
 
 
 def takes_in_order(dataset: Dataset, size: int, limit: int | None = None) -> tuple[RepairUnit, ...]:

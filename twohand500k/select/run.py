@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from twohand500k.conventions import FRAMES, LEFT, RIGHT
+from twohand500k.conventions import FRAMES, RIGHT
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
 from twohand500k.pipeline import RunSummary, rng_for, run
@@ -26,6 +26,7 @@ from twohand500k.select.where import Where, parse_where
 from twohand500k.shards import SPLITS, Dataset
 from twohand500k.shards.files import sha256_of_json
 from twohand500k.shards.schema import OPTIONAL_GROUPS
+from twohand500k.shards.slices import require_hand_model
 
 Array = np.ndarray
 Log = Callable[[str], None]
@@ -116,7 +117,7 @@ def plan_select(
     if not datasets:
         raise DataError("no dataset to select from: give one or more folders")
     for dataset in datasets:
-        _check_hands(dataset, hands)
+        require_hand_model(dataset, hands)
     names = _names(datasets, options)
     where = parse_where(options.where) if options.where.strip() else None
     meeting = [rows_meeting(dataset, where, options.splits) for dataset in datasets]
@@ -251,20 +252,6 @@ def _without_duplicates(
 
 
 # Whether they fit
-
-
-def _check_hands(dataset: Dataset, hands: HandPair) -> None:
-    declared = dataset.conventions
-    for side in (RIGHT, LEFT):
-        model = hands[side]
-        sha256 = declared[f"hand_model_{model.side}_sha256"]
-        if sha256 != model.sha256:
-            raise DataError(
-                f"{dataset.path} was made on the {model.side} hand model "
-                f"{declared['hand_model'][side]!r} {sha256[:12]}…, --hand-model is "
-                f"{model.name!r} {model.sha256[:12]}…; give the model it was made on, or move it "
-                "with `twohand hand convert`"
-            )
 
 
 def _names(datasets: Sequence[Dataset], options: SelectOptions) -> list[str]:
