@@ -21,6 +21,7 @@ from twohand500k.hand.measure import pair_displacement
 from twohand500k.hand.refit import Refit, is_mirrored, refit_pair, shape_groups, spread
 from twohand500k.pipeline import RunSummary, Stats, Summary, UnitResult, run
 from twohand500k.shards import Dataset, Reject, Samples
+from twohand500k.shards.slices import require_no_pictures
 
 Array = np.ndarray
 
@@ -180,6 +181,7 @@ def convert_dataset(
                 f"{declared['hand_model'][side]!r} {sha256[:12]}…, --hand-model is "
                 f"{model.name!r} {model.sha256[:12]}…; give the model it was made on"
             )
+    require_no_pictures(dataset)
     if source.sha256 == target.sha256:
         raise DataError(f"{folder} is on that hand model already ({target.right.name!r})")
     with threadpool_limits(limits=1, user_api="blas"):

@@ -17,7 +17,7 @@ from twohand500k.physics.windows import RUN_IN, WINDOW, RepairUnit, one_by_one, 
 from twohand500k.pipeline import RunSummary, run
 from twohand500k.pipeline.progress import Shown
 from twohand500k.shards import Dataset
-from twohand500k.shards.slices import require_hand_model
+from twohand500k.shards.slices import require_hand_model, require_no_pictures
 
 STAGE = "physics-fix"
 # Samples per work unit: half a minute's work, so a bar moves and a kill loses little.
@@ -66,11 +66,12 @@ def plan_physics_fix(
 ) -> PhysicsFixPlan:
     """Open the dataset and cut it into work units.
 
-    Raises DataError if it is none, was made on other hand models, is empty, or has no motion to
-    keep smooth.
+    Raises DataError if it is none, was made on other hand models, holds pictures, is empty, or has
+    no motion to keep smooth.
     """
     dataset = Dataset(folder)
     require_hand_model(dataset, hands)
+    require_no_pictures(dataset)
     if not len(dataset):
         raise DataError(f"{folder} holds no samples: every one was rejected, nothing to repair")
     cut = takes_in_order if options.smooth else one_by_one

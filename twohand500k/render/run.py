@@ -17,7 +17,7 @@ from twohand500k.pipeline.worker import Stage
 from twohand500k.render.picture import PictureOptions
 from twohand500k.render.stage import FRAME, RenderStage
 from twohand500k.shards import Dataset
-from twohand500k.shards.slices import Slice, require_hand_model, slices
+from twohand500k.shards.slices import Slice, require_hand_model, require_no_pictures, slices
 
 STAGE = "render"
 # Pictures per work unit: some ten seconds' work, 50 MB before it is compressed.
@@ -83,8 +83,7 @@ def open_to_picture(folder: Path, hands: HandPair) -> Dataset:
     require_hand_model(dataset, hands)
     if not len(dataset):
         raise DataError(f"{folder} holds no samples: every one was rejected, nothing to picture")
-    if "image" in dataset.groups:
-        raise DataError(f"{folder} holds pictures itself: give the dataset that they were made of")
+    require_no_pictures(dataset)
     return dataset
 
 

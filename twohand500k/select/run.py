@@ -315,6 +315,11 @@ def _frame(chosen: Sequence[Chosen], options: SelectOptions) -> str:
                 f"{part.dataset.path} is in the frame {here!r}, where it lay in the frame "
                 f"{frame!r} is not known: only --frame {RIGHT_WRIST!r} can be reached from any"
             )
+        if "image" in part.dataset.groups and "image" not in options.drop:
+            raise DataError(
+                f"{part.dataset.path} holds pictures, whose frame is their camera's: keep it with "
+                "--frame camera, or leave the pictures away with --drop image"
+            )
         without = int((~part.dataset.array("present", part.rows)[:, RIGHT]).sum())
         if without:
             raise DataError(
@@ -325,7 +330,7 @@ def _frame(chosen: Sequence[Chosen], options: SelectOptions) -> str:
 
 
 def _groups(chosen: Sequence[Chosen], options: SelectOptions) -> tuple[str, ...]:
-    """The optional groups of the result. Raises DataError if only some were repaired."""
+    """The optional groups of the result. Raises DataError if only some have `repair` or `image`."""
     strangers = sorted(set(options.drop) - set(OPTIONAL_GROUPS))
     if strangers:
         raise DataError(f"{strangers[0]!r} cannot be dropped: {', '.join(OPTIONAL_GROUPS)}")
@@ -337,6 +342,13 @@ def _groups(chosen: Sequence[Chosen], options: SelectOptions) -> tuple[str, ...]
         raise DataError(
             f"{with_it} was repaired and {without} was not: run `twohand physics-fix --input "
             f"{without}` first, or leave away what the repair noted with --drop repair"
+        )
+    if "image" not in options.drop and any(has["image"]) and not all(has["image"]):
+        with_it = taking[has["image"].index(True)].dataset.path
+        without = taking[has["image"].index(False)].dataset.path
+        raise DataError(
+            f"{with_it} holds pictures and {without} none: run `twohand render {without}` first, "
+            "or leave the pictures away with --drop image"
         )
     return tuple(g for g in OPTIONAL_GROUPS if any(has[g]) and g not in options.drop)
 

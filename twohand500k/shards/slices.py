@@ -81,3 +81,14 @@ def require_hand_model(dataset: Dataset, hands: HandPair) -> None:
                 f"{model.name!r} {model.sha256[:12]}…; give the model it was made on, or move it "
                 "with `twohand hand convert`"
             )
+
+
+def require_no_pictures(dataset: Dataset) -> None:
+    """Raises DataError if the dataset holds pictures, which show hands as they are there."""
+    if "image" in dataset.groups:
+        of = str(dataset.array("pose_id", [0])[0])
+        raise DataError(
+            f"{dataset.path} holds pictures, which would not show its hands any more: give the "
+            f"dataset that they were made of (it has {of!r}), or leave them away with `twohand "
+            f"select {dataset.path} --drop image`"
+        )

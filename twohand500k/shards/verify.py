@@ -28,6 +28,7 @@ from twohand500k.shards.hdf5 import Stored, arrays_sha256, decode, read_stored, 
 from twohand500k.shards.index import Index, ShardEntry, read_index
 from twohand500k.shards.reader import check_root, read_rejects
 from twohand500k.shards.schema import FIELD_BY_PATH
+from twohand500k.shards.verify_pictures import TOLERANCE_PX, picture_faults
 
 FAULTS_LISTED: Final = 20
 _WORTH_PROCESSES: Final = 100_000
@@ -123,6 +124,8 @@ class _ShardReport:
     limits_checked: int = 0
     repairs_checked: int = 0
     displacement_error: float = 0.0
+    pictures_checked: int = 0
+    picture_error: float = 0.0
 
     def fault(self, check: str, fault: Fault) -> None:
         self.faults.append((check, fault))
@@ -177,6 +180,11 @@ def _check_shard(folder: Path, index: Index, hands: HandPair, entry: ShardEntry)
     report.hands = int(present.sum())
     _check_presence(stored, present, entry.file, report)
     _check_ranges(stored, entry.file, report)
+    if "image/uv" in stored:
+        faults, report.picture_error = picture_faults(stored, present)
+        report.pictures_checked = len(present)
+        for dataset, row, what in faults:
+            report.fault("pictures", Fault(what, entry.file, dataset, row))
     if _same_model(index, hands):
         _check_joints(stored, present, hands, entry.file, report)
         _check_limits(stored, present, hands, entry.file, report)
@@ -416,7 +424,8 @@ class _Collected:
         self.splits: dict[tuple[str, str, str], set[str]] = {}
         self.reasons: Counter[str] = Counter()
         self.hands = self.limits_checked = 0
-        self.repairs_checked = 0
+        self.repairs_checked = self.pictures_checked = 0
+        self.picture_error = 0.0
         self.joint_error = self.limit_error = self.displacement_error = 0.0
 
     def fault(self, check: str, fault: Fault) -> None:
@@ -447,6 +456,8 @@ class _Collected:
         self.joint_error = max(self.joint_error, report.joint_error)
         self.limit_error = max(self.limit_error, report.limit_error)
         self.repairs_checked += report.repairs_checked
+        self.pictures_checked += report.pictures_checked
+        self.picture_error = max(self.picture_error, report.picture_error)
         self.displacement_error = max(self.displacement_error, report.displacement_error)
 
     def findings(self, index: Index, hands: HandPair) -> list[Finding]:
@@ -492,6 +503,12 @@ class _Collected:
                 if self.repairs_checked
                 else "no repair to check"
             ),
+            "pictures": (
+                f"joints of {self.pictures_checked:,} pictures projected again: largest difference "
+                f"{self.picture_error:.2g} px (limit {TOLERANCE_PX:g}); labels agree"
+                if self.pictures_checked
+                else "no picture to check"
+            ),
             "splits": f"no subject or take in two splits; subjects or takes: {named}",
             "rejects": f"{sum(self.reasons.values()):,} rejects, {len(self.reasons)} reasons",
             "run record": "options, versions, seed and counts",
@@ -511,6 +528,7 @@ _CHECKS: Final = (
     "joints",
     "limits",
     "repair",
+    "pictures",
     "splits",
     "rejects",
     "run record",
