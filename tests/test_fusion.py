@@ -6,6 +6,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from judge_twins import winding_numbers  # noqa: E402
+
 from interaction_prior import InteractionPrior  # noqa: E402
 from interaction_prior.fusion import (  # noqa: E402
     VARIANTS,
@@ -101,6 +103,29 @@ def test_the_penetration_losss_gradient(prior: InteractionPrior) -> None:
     (pull,) = torch.autograd.grad(penetration_loss(skins, place, layer), place)
     step = place - 1e-3 * pull / pull.norm()
     assert penetration_loss(skins, step, layer) < penetration_loss(skins, place, layer)
+
+
+def test_penetration_agrees_with_winding_numbers(prior: InteractionPrior) -> None:
+    """The naive twin, by solid angles over all faces; pairs pressed into each other by chance."""
+    pairs = prior.sample(12, seed=3)
+    shift = 0.02 * torch.randn(12, 3, generator=torch.Generator().manual_seed(1))
+    place = pairs.place + shift
+    depths = penetration_depths(pairs.vertices, place, prior.layer)
+    skins = pairs.vertices.double().numpy()
+    skins[:, 1] += place.double().numpy()[:, None]
+    many = 0
+    for k in range(12):
+        for side in (0, 1):
+            there = winding_numbers(
+                skins[k, side], skins[k, 1 - side], prior.hands[1 - side].closed_faces
+            )
+            inside = there > 0.5
+            # A drawn hand may pass through itself; who is inside such a place may be missed.
+            assert ((depths[k, side].numpy() > 0) & ~inside).sum() == 0
+            missed = inside & (depths[k, side].numpy() == 0)
+            assert missed.sum() <= 0.02 * inside.sum() + 1
+            many += int(inside.sum())
+    assert many > 200
 
 
 def test_penetration_agrees_with_the_judge(prior: InteractionPrior) -> None:

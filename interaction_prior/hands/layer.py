@@ -38,6 +38,7 @@ class HandLayer(nn.Module):
     skin: Tensor
     faces: Tensor
     closed_faces: Tensor
+    faces_about: Tensor
 
     def __init__(self, hands: HandPair) -> None:
         super().__init__()
@@ -59,6 +60,7 @@ class HandLayer(nn.Module):
             "skin": torch.arange(n).expand(2, n).contiguous(),
             "faces": torch.tensor(np.stack([m.faces for m in pair]).astype(np.int64)),
             "closed_faces": torch.tensor(np.stack([m.closed_faces for m in pair]).astype(np.int64)),
+            "faces_about": torch.tensor(np.stack([_faces_about(m.closed_faces, n) for m in pair])),
         }.items():
             self.register_buffer(name, array, persistent=False)
 
@@ -128,3 +130,15 @@ class HandLayer(nn.Module):
         affine = torch.cat([R_world, offset[..., None]], dim=-1).flatten(-2)
         blended = (self.weights[side, ids] @ affine).unflatten(-1, (3, 4))
         return (blended[..., :3] @ points[..., None]).squeeze(-1) + blended[..., 3]
+
+
+def _faces_about(faces: np.ndarray, n: int) -> np.ndarray:
+    """The faces about each of n vertices (n, most), -1 beside the last of a vertex with fewer."""
+    rows: list[list[int]] = [[] for _ in range(n)]
+    for number, face in enumerate(faces.tolist()):
+        for vertex in face:
+            rows[vertex].append(number)
+    table = np.full((n, max(map(len, rows))), -1)
+    for vertex, own in enumerate(rows):
+        table[vertex, : len(own)] = own
+    return table

@@ -97,8 +97,8 @@ def draw_sleeve(arm: Arm, others: Array, start: float, rng: np.random.Generator)
     turn = np.linspace(0, 2 * np.pi, around, endpoint=False)
     folds = np.zeros((len(along), around))
     for _ in range(5):
-        k, wave, phase = rng.integers(0, 4), rng.uniform(60.0, 260.0), rng.uniform(0, 2 * np.pi)
-        folds += np.sin(k * turn[None] + wave * along[:, None] + phase)
+        times, wave, phase = rng.integers(0, 4), rng.uniform(60.0, 260.0), rng.uniform(0, 2 * np.pi)
+        folds += np.sin(times * turn[None] + wave * along[:, None] + phase)
     swell = looseness * (1.0 + 0.9 * np.clip((along - start) / 0.03, 0, 1))[:, None]
     swell = swell + 0.0013 * rng.uniform(0.3, 1.6) * folds
     # The cuff's rim.

@@ -173,10 +173,7 @@ def _superellipse(
             dx, dy = (x + 0.5) / size - centre[0], (y + 0.5) / size - centre[1]
             a = abs(cos * dx + sin * dy) / half[0]
             b = abs(cos * dy - sin * dx) / half[1]
-            if power > 2.0:
-                r = max(a, b)
-            else:
-                r = np.sqrt(a * a + b * b)
+            r = max(a, b) if power > 2.0 else np.sqrt(a * a + b * b)
             t = min(max(0.5 - (r - 1.0) * small / edge, 0.0), 1.0)
             share[y, x] = t * t * (3.0 - 2.0 * t)
 

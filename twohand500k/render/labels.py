@@ -19,7 +19,7 @@ BEYOND = 0.5
 
 
 def masks_of(label: Array) -> Array:
-    """(2, 64, 64) u1 of a label map (H, W) on any multiple of 64: 0 right hand, 1 left, else others."""
+    """(2, 64, 64) u1 of a label map (H, W), a multiple of 64 wide: 0 right hand, 1 left."""
     n = len(label) // MASK_SIZE
     cells = label.reshape(MASK_SIZE, n, MASK_SIZE, n)
     shares = [(cells == side).mean(axis=(1, 3)) for side in (0, 1)]
@@ -46,8 +46,8 @@ def visible_joints(
 ) -> Array:
     """(21,) bool: inside the picture, on this hand, and no more than its own flesh before it.
 
-    uv (21, 2) pixels; depth (21,) m; before (21,) m; owner (H, W): whose surface is seen, the side's
-    number for hand and arm; nearest (H, W): 1 / m.
+    uv (21, 2) pixels; depth (21,) m; before (21,) m; owner (H, W): whose surface is seen, the
+    side's number for hand and arm; nearest (H, W): 1 / m.
     """
     scale = len(owner) / IMAGE_SIZE
     cell = np.floor(uv * scale).astype(int)
@@ -70,7 +70,7 @@ def hidden_share(alone: Array, label: Array, side: int) -> float:
     if not total:
         raise ValueError("a hand without an outline: it was not drawn")
     n = len(alone)
-    inside = int(round(n / (1 + 2 * BEYOND)))
+    inside = round(n / (1 + 2 * BEYOND))
     first = (n - inside) // 2
     step = len(label) // inside
     part = label[step // 2 :: step, step // 2 :: step]

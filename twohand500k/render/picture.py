@@ -57,7 +57,7 @@ class Pair:
 @dataclass(frozen=True, eq=False)
 class Picture:
     """image (256, 256, 3) u1, mask (2, 64, 64) u1, uv (2, 21, 2) px, visible (2, 21), hidden (2,),
-    the view, and the pair in the camera's frame: pose, transl, joints, NaN where a hand is absent."""
+    the view, and the pair in the camera's frame: pose, transl, joints; NaN for a hand not there."""
 
     image: Array
     mask: Array
@@ -158,7 +158,7 @@ def seen_from(
     skins (V, 3) of those there are; NaN where a hand is absent."""
     J0 = np.stack([hands[s].with_shape(pair.betas[s]).rest_joints[0] for s in (RIGHT, LEFT)])
     pose, transl = moved_rigidly(pair.pose, pair.transl, J0, view.R, view.t)
-    pose, transl = (np.float64(np.float32(a)) for a in (pose, transl))
+    pose, transl = (a.astype(np.float32).astype(np.float64) for a in (pose, transl))
     joints = np.full((2, 21, 3), np.nan)
     skins: dict[int, Array] = {}
     for s in (RIGHT, LEFT):

@@ -10,6 +10,7 @@ for stills, which rounds the outline and leaves every given vertex in its place.
 the wrist's loop ring by ring, because a photograph never shows a wrist cut off.
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -129,7 +130,7 @@ def _away(model: HandModel) -> Array:
 
 
 def arm_rings(loop: Array, away: Array, turns: Array) -> Array:
-    """The arm's rings (9 L, 3) m that continue a wrist's loop (L, 3) m in the direction `away` (3,).
+    """The arm's rings (9 L, 3) m that continue a wrist's loop (L, 3) m towards `away` (3,).
 
     turns (1 or 9, 3, 3): how far each ring is turned about the wrist, with the bend of the wrist.
     Rings grow rounder and wider up the arm.
@@ -157,7 +158,7 @@ def _arm_faces(loop: Array, first: int) -> Array:
     n = len(loop)
     rings = [loop, *(first + n * k + np.arange(n) for k in range(len(ARM_ALONG)))]
     faces = []
-    for near, far in zip(rings, rings[1:], strict=False):
+    for near, far in itertools.pairwise(rings):
         near_next, far_next = np.roll(near, -1), np.roll(far, -1)
         # The loop runs as the hand's own faces do along it; the arm runs against that.
         faces += [np.stack([near_next, near, far], 1), np.stack([near_next, far, far_next], 1)]
@@ -285,7 +286,7 @@ def _along(points: Array, places: list[Array]) -> Array:
     """How many joints along a digit each point (n, 3) lies: 0 at the first of the four places."""
     along = np.zeros(len(points))
     best = np.full(len(points), np.inf)
-    for k, (a, b) in enumerate(zip(places, places[1:], strict=False)):
+    for k, (a, b) in enumerate(itertools.pairwise(places)):
         d = b - a
         share = (points - a) @ d / (d @ d)
         held = np.clip(share, 0 if k else -0.5, 1 if k < len(places) - 2 else 1.3)

@@ -42,7 +42,9 @@ def draw_thing(hands: Array, rng: np.random.Generator) -> Thing:
 
 def _box(rng: np.random.Generator) -> tuple[Array, Array, Array]:
     half = rng.uniform(0.006, 0.04, 3)
-    points, normals, faces = [], [], []
+    points: list[Array] = []
+    normals: list[Array] = []
+    faces: list[tuple[int, int, int]] = []
     for axis in range(3):
         for sign in (-1.0, 1.0):
             u, v = (axis + 1) % 3, (axis + 2) % 3

@@ -181,10 +181,10 @@ def _check_shard(folder: Path, index: Index, hands: HandPair, entry: ShardEntry)
     _check_presence(stored, present, entry.file, report)
     _check_ranges(stored, entry.file, report)
     if "image/uv" in stored:
-        faults, report.picture_error = picture_faults(stored, present)
+        of_pictures, report.picture_error = picture_faults(stored, present)
         report.pictures_checked = len(present)
-        for dataset, row, what in faults:
-            report.fault("pictures", Fault(what, entry.file, dataset, row))
+        for dataset, picture, what in of_pictures:
+            report.fault("pictures", Fault(what, entry.file, dataset, picture))
     if _same_model(index, hands):
         _check_joints(stored, present, hands, entry.file, report)
         _check_limits(stored, present, hands, entry.file, report)
