@@ -149,7 +149,7 @@ def draw_light(rng: np.random.Generator, studio: bool) -> s.Light:
     # How much of the light comes from the key: hard light to none at all.
     share = rng.uniform(0.25, 0.6) if studio else rng.beta(2.0, 1.6)
     mean = (1 - share) * 0.85 * sky
-    slope = np.outer([*rng.normal(0, 0.28, 3), 0, -0.25, -0.15], mean)
+    slope = np.outer(rng.normal(0, 0.28, 3) + np.array([0.0, -0.25, -0.15]), mean)
     colour_slope = rng.normal(0, 0.04, (3, 3)) * mean.mean()
     return s.Light(
         key=key,
