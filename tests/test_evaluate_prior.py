@@ -36,7 +36,7 @@ from interaction_prior.representations import (  # noqa: E402
     Representation,
     fit_normalisation,
 )
-from twohand500k.cli import evaluate as command  # noqa: E402
+from twohand500k.cli import evaluate_prior as command  # noqa: E402
 from twohand500k.cli.draws import likeness_figures  # noqa: E402
 from twohand500k.cli.main import twohand  # noqa: E402
 from twohand500k.errors import DataError  # noqa: E402

@@ -1,50 +1,23 @@
-"""`evaluation.html`: one page that needs no network, and the same few numbers for a terminal.
+"""A prior's `evaluation.html`, and the same few numbers for a terminal.
 
-Comes in: what `evaluation.json` holds, and pictures. Goes out: text. A number that is not known
-shows as a dash.
+Comes in: what `evaluation.json` holds, and pictures. Goes out: text.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from interaction_prior.evaluation.html import (
+    UNKNOWN,
+    Picture,
+    Rows,
+    Section,
+    Table,
+    html,
+    number,
+    percent,
+)
 
 Figures = Mapping[str, Any]
-Rows = tuple[tuple[str, ...], ...]
-
-_UNKNOWN = "–"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG for a section: "reconstruction", "latents" or "samples". wide: it may be scrolled."""
-
-    section: str
-    caption: str
-    png: bytes
-    wide: bool = False
-
-    @property
-    def base64(self) -> str:
-        return base64.b64encode(self.png).decode()
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under a head."""
-
-    head: tuple[str, ...]
-    rows: Rows
-
-
-@dataclass(frozen=True)
-class _Section:
-    title: str
-    texts: tuple[str, ...]
-    tables: tuple[Table, ...]
-    pictures: tuple[Picture, ...]
 
 
 def page(evaluation: Figures, pictures: Sequence[Picture]) -> str:
@@ -53,23 +26,17 @@ def page(evaluation: Figures, pictures: Sequence[Picture]) -> str:
     def of(section: str) -> tuple[Picture, ...]:
         return tuple(p for p in pictures if p.section == section)
 
-    environment = Environment(
-        loader=PackageLoader("interaction_prior.evaluation", "."),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     sections = [
-        _Section("Reconstruction", _reconstruction_texts(evaluation),
+        Section("Reconstruction", _reconstruction_texts(evaluation),
                  (reconstruction_table(evaluation), *_turn_tables(evaluation)),
                  of("reconstruction")),
-        _Section("Latents", _latent_texts(evaluation), (), of("latents")),
-        _Section("Samples", _sample_texts(evaluation), sample_tables(evaluation), of("samples")),
+        Section("Latents", _latent_texts(evaluation), (), of("latents")),
+        Section("Samples", _sample_texts(evaluation), sample_tables(evaluation), of("samples")),
     ]  # fmt: skip
-    return environment.get_template("page.html").render(
-        title=f"Prior {evaluation['prior']['name']}: {title(evaluation)}",
-        about=about(evaluation),
-        keys=_keys(evaluation),
-        sections=sections,
-    )
+    return html(
+        f"Prior {evaluation['prior']['name']}: {title(evaluation)}", about(evaluation),
+        _keys(evaluation), sections,
+    )  # fmt: skip
 
 
 def title(evaluation: Figures) -> str:
@@ -117,22 +84,14 @@ def sample_tables(evaluation: Figures) -> tuple[Table, ...]:
     sets = samples["sets"]
     names = [f"drawn, {name}" for name in sets]
     columns = [*(s["plausibility"] for s in sets.values()), samples["data"]]
-    plausible = Table(("", *names, "the data"), _plausible_rows(columns))
+    plausible = Table(("", *names, "the data"), plausible_rows(columns))
     likenesses = [*(s["likeness"] for s in sets.values()), samples["floor"]]
     return plausible, *_likeness_tables(names, likenesses)
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """A value as people read it; a dash for what is not known."""
-    return _UNKNOWN if value is None else f"{value:,.{digits}f}"
+def plausible_rows(columns: Sequence[Figures]) -> Rows:
+    """How plausible sets of pairs are (`cli.draws.plausibility_figures`), a column each."""
 
-
-def percent(value: float | None) -> str:
-    """A share; a dash for what is not known."""
-    return _UNKNOWN if value is None else f"{100 * value:.1f} %"
-
-
-def _plausible_rows(columns: Sequence[Figures]) -> Rows:
     def row(label: str, show: Any, *path: str) -> tuple[str, ...]:
         return (label, *(show(_at(column, path)) for column in columns))
 
@@ -156,7 +115,7 @@ def _plausible_rows(columns: Sequence[Figures]) -> Rows:
         row("hands that are none", lambda v: f"{v:,}", "hands_not_known"),
     )  # fmt: skip
     # What nothing in the table knows, such as an overlap of hands without a place, is left out.
-    return tuple(r for r in rows if any(cell != _UNKNOWN for cell in r[1:]))
+    return tuple(r for r in rows if any(cell != UNKNOWN for cell in r[1:]))
 
 
 def _likeness_tables(names: Sequence[str], columns: Sequence[Figures | None]) -> list[Table]:
@@ -167,7 +126,7 @@ def _likeness_tables(names: Sequence[str], columns: Sequence[Figures | None]) ->
             continue
         n = next(c["n"] for c in columns if c is not None)
         rows = [
-            (label, *(_UNKNOWN if f is None else show(f[key]) for f in found))
+            (label, *(UNKNOWN if f is None else show(f[key]) for f in found))
             for label, key, show in (
                 ("coverage", "coverage", percent),
                 ("density", "density", number),

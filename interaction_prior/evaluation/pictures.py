@@ -29,7 +29,7 @@ FEWEST_ON_MAP = 20
 
 def errors_figure(figures: Mapping[str, Any]) -> Figure:
     """Error of each joint, wrist rotation kept: posterior mean, and one drawn z."""
-    figure, (axis,) = _figure(1, (6.0, 4.6))
+    figure, (axis,) = panels(1, (6.0, 4.6))
     found = figures["training_rotation"]
     names = list(found["posterior_mean"]["per_joint_mm"])
     rows = np.arange(len(names))
@@ -54,7 +54,7 @@ def wrist_angle_figure(figures: Mapping[str, Any]) -> Figure | None:
     bins = [b for b in bins or () if b["hands"]]
     if not bins:
         return None
-    figure, axes = _figure(2 if across else 1, (9.6 if across else 5.2, 3.8))
+    figure, axes = panels(2 if across else 1, (9.6 if across else 5.2, 3.8))
     middle = [(b["from_deg"] + b["to_deg"]) / 2 for b in bins]
     axes[0].plot(middle, [b["mpjpe_mm"] for b in bins], "o-", color=DATA, ms=4, label="mean")
     axes[0].plot(middle, [b["p95_mm"] for b in bins], "s--", color=DATA, ms=4, label="95 %")
@@ -79,7 +79,7 @@ def wrist_angle_figure(figures: Mapping[str, Any]) -> Figure | None:
 def latents_figure(figures: Mapping[str, Any]) -> Figure:
     """Every latent's divergence and variance of its mean over the data, sorted."""
     latents = figures["latents"]
-    figure, (axis,) = _figure(1, (6.4, 3.6))
+    figure, (axis,) = panels(1, (6.4, 3.6))
     ranks = np.arange(1, latents["latents"] + 1)
     variance = np.sort(latents["variance_of_mean_per_latent"])[::-1]
     axis.plot(ranks, np.maximum(variance, 1e-8), color=DATA, label="variance of the mean")
@@ -118,7 +118,7 @@ def map_figure(
     data = there.draw(torch.Generator().manual_seed(seed)) if prior.model == "vae" else there.mean
     drawn = prior.draw_latents(n, seed=seed + 1, latents=latents)
     xy = _tsne(torch.cat([data, drawn])[:, on].cpu().numpy(), seed)
-    figure, (axis,) = _figure(1, (5.2, 5.2))
+    figure, (axis,) = panels(1, (5.2, 5.2))
     axis.scatter(xy[:n, 0], xy[:n, 1], s=6, color=DATA, linewidths=0, label="held-out pairs")
     axis.scatter(
         xy[n:, 0], xy[n:, 1], s=6, color=DRAWN, linewidths=0, label=f"drawn, {latents} latents"
@@ -154,7 +154,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[str]:
     return names
 
 
-def _figure(columns: int, size: tuple[float, float]) -> tuple[Figure, Sequence[Axes]]:
+def panels(columns: int, size: tuple[float, float]) -> tuple[Figure, Sequence[Axes]]:
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = np.atleast_1d(figure.subplots(1, columns))
