@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from twohand500k.pipeline import RunSummary
 @click.option("--upright", type=click.FloatRange(0, 1), default=0.0, show_default=True,
               help="Share of pictures in which arms come from below or the sides; the others are "
               "seen from anywhere at any roll.")  # fmt: skip
+@click.option("--ego", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+              help="Share of pictures that the person's own eyes see, from the head the arms "
+              "lead to.")  # fmt: skip
 @click.option("--photos", type=click.Path(path_type=Path, file_okay=False), default=None,
               help="InterHand2.6M's folder: its photos of the dataset's frames.")  # fmt: skip
 @options.hand_model
@@ -57,21 +61,24 @@ def render(**given: Any) -> None:
     from twohand500k.render import RenderOptions, draw_preview, plan_render
     from twohand500k.render import render as run_render
     from twohand500k.render.photos import plan_photos
+    from twohand500k.render.run import SHARD_SIZE
 
     hands = load_hands(given["hand_model"])
     chosen = RenderOptions(
         **{field.name: given[field.name] for field in dataclasses.fields(RenderOptions)}
     )
     if given["photos"]:
-        if (chosen.views, chosen.occluded, chosen.upright) != (1, RenderOptions.occluded, 0.0):
+        if replace(chosen, limit=None, shard_size=SHARD_SIZE) != RenderOptions():
             raise click.UsageError(
-                "--photos shows what was photographed: --views, --occluded and --upright are for "
-                "pictures of our own"
+                "--photos shows what was photographed: --views, --occluded, --upright and --ego "
+                "are for pictures of our own"
             )
         plan = plan_photos(
             given["folder"], given["photos"], hands, chosen.limit, chosen.shard_size, given["seed"]
         )
     else:
+        if chosen.upright + chosen.ego > 1:
+            raise click.UsageError("--upright and --ego are shares: together at most 1")
         plan = plan_render(given["folder"], hands, chosen, given["seed"])
     if given["dry_run"]:
         told = {

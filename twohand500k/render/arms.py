@@ -24,7 +24,7 @@ _ARM_RADIUS = 0.034
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """rings (9 L, 3) m; middle (9, 3) of each ring; away (3,) its direction at the elbow's end."""
+    """rings (10 L, 3) m; middle (10, 3) of each; away (3,) its direction at the elbow's end."""
 
     rings: Array
     middle: Array

@@ -8,6 +8,7 @@ never quite right, a tone curve, and compression.
 import io
 
 import numpy as np
+from numba import njit
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 
@@ -23,47 +24,73 @@ def photograph(
     """
     size = len(radiance)
     sigma = rng.choice([rng.uniform(0.25, 0.6), rng.uniform(0.6, 1.3)], p=[0.75, 0.25])
-    light = gaussian_filter1d(
-        gaussian_filter1d(radiance, sigma, axis=0, truncate=2.5), sigma, axis=1, truncate=2.5
-    )
+    light = radiance.astype(np.float32)
+    for axis in (0, 1):
+        light = gaussian_filter1d(light, sigma, axis=axis, truncate=2.5)
     if rng.random() < 0.12:
         light = _shaken(light, rng)
     # Exposed for the hands, somewhat wrongly.
-    weight = subject + 1e-3
-    level = float((light.mean(axis=2) * weight).sum() / weight.sum())
-    level = level if dark else 0.75 * level + 0.25 * float(light.mean())
+    weight = (subject + 1e-3).ravel()
+    grey_levels = light.reshape(-1, 3) @ np.full(3, 1 / 3, dtype=np.float32)
+    level = float(grey_levels @ weight / weight.sum())
+    level = level if dark else 0.75 * level + 0.25 * float(grey_levels.mean())
     target = np.exp(rng.normal(np.log(0.20), 0.38))
     # A dark skin is exposed darker than a light one, though not by as much as it is darker.
-    light = light * (target / max(level, 1e-4)) * (level / 0.25) ** 0.35
+    exposure = (target / max(level, 1e-4)) * (level / 0.25) ** 0.35
     gains = np.exp(rng.normal(0, 0.07, 3))
     if rng.random() < 0.1:
         gains *= np.array([1.12, 1.06, 0.68]) ** rng.uniform(0.3, 1.0)
-    light = light * gains / gains[1]
     grey = rng.random() < 0.04
+    middle, falls = np.full(2, 0.5), 0.0
     if rng.random() < 0.4:
-        y, x = (np.mgrid[:size, :size] + 0.5) / size - rng.uniform(0.2, 0.8, 2)[:, None, None]
-        light = light * (1 - rng.uniform(0.05, 0.5) * (x * x + y * y))[..., None]
+        middle, falls = rng.uniform(0.2, 0.8, 2), rng.uniform(0.05, 0.5)
     photons = 10 ** rng.uniform(2.4, 4.6)
     read = 10 ** rng.uniform(-3.6, -2.2)
     noise = rng.standard_normal((size, size, 3), dtype=np.float32)
-    light = light + noise * np.sqrt(np.maximum(light, 0) / photons + read**2)
-    # A shoulder instead of a hard end to the highlights.
-    light = np.maximum(light, 0.0)
     knee = rng.uniform(0.6, 0.95)
-    over = np.maximum(light - knee, 0)
-    light = np.minimum(light, knee) + (1 - knee) * (1 - np.exp(-over / (1 - knee)))
-    code = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     contrast = rng.normal(0.15, 0.25)
-    code = code + contrast * code * (1 - code) * (2 * code - 1)
-    if grey:
-        code = np.repeat(code @ np.array([[0.3], [0.6], [0.1]]), 3, axis=2)
-    else:
-        saturation = np.exp(rng.normal(0.02, 0.12))
-        mean = code @ np.array([[0.3], [0.6], [0.1]])
-        code = mean + saturation * (code - mean)
-    picture = np.clip(np.round(255 * code), 0, 255).astype(np.uint8)
+    saturation = 0.0 if grey else np.exp(rng.normal(0.02, 0.12))
+    picture = np.empty((size, size, 3), dtype=np.uint8)
+    _develop(
+        light, noise, (exposure * gains / gains[1]).astype(np.float32),
+        np.array([*middle, falls, 1 / photons, read**2, knee, contrast, saturation], np.float32),
+        picture,
+    )  # fmt: skip
     quality = int(rng.integers(40, 97)) if rng.random() < 0.85 else 0
     return compressed(picture, quality) if quality else picture
+
+
+@njit(cache=True, error_model="numpy", fastmath=True)
+def _develop(light: Array, noise: Array, gains: Array, film: Array, picture: Array) -> None:
+    """From light on the sensor to sRGB bytes, pixel by pixel, in float32.
+
+    film: where the lens is clearest (2), how it falls off, noise of photons and of reading (their
+    variances), where highlights begin to bend, contrast, saturation.
+    """
+    one = np.float32(1.0)
+    y0, x0, falls, of_photons, of_reading, knee, contrast, saturation = film
+    size = np.float32(picture.shape[0])
+    code = np.empty(3, dtype=np.float32)
+    for i in range(picture.shape[0]):
+        for j in range(picture.shape[1]):
+            y, x = (i + np.float32(0.5)) / size - y0, (j + np.float32(0.5)) / size - x0
+            clear = one - falls * (x * x + y * y)
+            for c in range(3):
+                v = light[i, j, c] * gains[c] * clear
+                v += noise[i, j, c] * np.sqrt(max(v, np.float32(0.0)) * of_photons + of_reading)
+                v = max(v, np.float32(0.0))
+                # A shoulder instead of a hard end to the highlights.
+                if v > knee:
+                    v = knee + (one - knee) * (one - np.exp((knee - v) / (one - knee)))
+                if v <= np.float32(0.0031308):
+                    v *= np.float32(12.92)
+                else:
+                    v = np.float32(1.055) * np.exp(np.log(v) / np.float32(2.4)) - np.float32(0.055)
+                code[c] = v + contrast * v * (one - v) * (v + v - one)
+            mean = np.float32(0.3) * code[0] + np.float32(0.6) * code[1] + np.float32(0.1) * code[2]
+            for c in range(3):
+                v = np.float32(255.0) * (mean + saturation * (code[c] - mean)) + np.float32(0.5)
+                picture[i, j, c] = np.uint8(min(max(v, np.float32(0.0)), np.float32(255.0)))
 
 
 def compressed(picture: Array, quality: int) -> Array:

@@ -125,10 +125,17 @@ def draw_stuff(rng: np.random.Generator) -> Array:
 
 
 def draw_colour(rng: np.random.Generator) -> Array:
-    """A linear colour as things have them: mostly dull."""
+    """A linear colour as things have them: mostly dull, wood and stone and skin more often than
+    blue, blue more often than the rest, vivid now and then."""
     value = rng.uniform(0.04, 0.92)
-    saturation = rng.beta(1.2, 2.5)
+    vivid = rng.random() < 0.1
+    saturation = rng.uniform(0.3, 0.9) if vivid else rng.beta(1.0, 4.5)
+    kind = rng.random()
     hue = rng.random()
+    if kind < 0.55:
+        hue = rng.normal(0.09, 0.04) % 1.0
+    elif kind < 0.8:
+        hue = rng.normal(0.6, 0.05) % 1.0
     rgb = np.clip(np.abs((hue * 6 + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
     return srgb_to_linear(value * (1 - saturation * (1 - rgb)))
 

@@ -5,10 +5,14 @@ closed form, smooth, and cheap for a thousand points at once. A ball that a poin
 nothing, as it lies below the point's horizon.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numba import njit
 
-from twohand500k.conventions import JOINT_PARENTS
+from twohand500k.conventions import JOINT_PARENTS, N_BETAS
+from twohand500k.hand import HandModel
+from twohand500k.hand.capsules import bone_radii
 
 Array = np.ndarray
 
@@ -23,6 +27,19 @@ def balls_along(joints: Array, radius: Array) -> tuple[Array, Array]:
     start, end = joints[_PARENT], joints[_BONES]
     centres = np.concatenate([start + s * (end - start) for s in _SHARES])
     return centres, np.tile(radius, len(_SHARES))
+
+
+def bone_thickness(model: HandModel, betas: Array) -> Array:
+    """`hand.capsules.bone_radii` (20,) m to first order in the shape: enough for shade."""
+    mean, slope = _bone_thickness(model)
+    return mean + slope @ betas
+
+
+@lru_cache(maxsize=8)
+def _bone_thickness(model: HandModel) -> tuple[Array, Array]:
+    shapes = np.eye(N_BETAS)
+    slope = [0.5 * (bone_radii(model, b) - bone_radii(model, -b)) for b in shapes]
+    return bone_radii(model, np.zeros(N_BETAS)), np.stack(slope, axis=1)
 
 
 @njit(cache=True, error_model="numpy")

@@ -16,8 +16,8 @@ from PIL import Image
 
 from twohand500k.errors import DataError
 from twohand500k.hand import HandPair
-from twohand500k.hand.capsules import bone_radii
 from twohand500k.pipeline import UnitResult
+from twohand500k.render.occlusion import bone_thickness
 from twohand500k.render.picture import FINE, Pair, Picture, labelled, on_raster, seen_from
 from twohand500k.render.raster import NOTHING, rasterise
 from twohand500k.render.run import SHARD_SIZE, RenderPlan, open_to_picture
@@ -114,7 +114,7 @@ def label_photo(hands: HandPair, pair: Pair, shot: Shot) -> Picture | str:
     label[~np.kron(inside, np.ones((FINE, FINE), dtype=bool))] = -1
     if not all((label == side).any() for side in skins):
         return f"{shot.file.name} does not show both hands"
-    radii = {s: bone_radii(hands[s], pair.betas[s]) for s in skins}
+    radii = {s: bone_thickness(hands[s], pair.betas[s]) for s in skins}
     mask, uv, visible, hidden = labelled(hands, view, skins, joints, radii, label, nearest)
     return Picture(image, mask, uv, visible, hidden, view, pose, transl, joints)
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from twohand500k.conventions import LEFT, RIGHT
 from twohand500k.hand import HandPair
-from twohand500k.hand.capsules import bone_radii
 from twohand500k.hand.rigid import moved_rigidly
 from twohand500k.hand.rotations import matrix_from_axis_angle
 from twohand500k.render import labels, shading
@@ -17,7 +16,7 @@ from twohand500k.render.arms import Arm, draw_arm, draw_sleeve
 from twohand500k.render.ground import draw_ground
 from twohand500k.render.lens import photograph
 from twohand500k.render.looks import Look, albedo_of, draw_look, draw_stuff
-from twohand500k.render.occlusion import balls_along, open_sky
+from twohand500k.render.occlusion import balls_along, bone_thickness, open_sky
 from twohand500k.render.raster import NOTHING, rasterise
 from twohand500k.render.surface import (
     ALONG,
@@ -30,7 +29,7 @@ from twohand500k.render.surface import (
     HandSurface,
 )
 from twohand500k.render.things import draw_thing
-from twohand500k.render.view import View, draw_view, project
+from twohand500k.render.view import View, body_of, draw_view, project
 from twohand500k.shards.schema import IMAGE_SIZE
 
 Array = np.ndarray
@@ -40,6 +39,8 @@ FINE = 2
 # Parts of a scene: hands, their arms, sleeves, then things. A label map holds them.
 _ARM, _SLEEVE, _THINGS = 2, 4, 6
 _SHADOW_CELLS = 320
+# Rings of an arm that take light from the hands.
+_NEAR_RINGS = 7
 _PIXEL_MARKS = (CREASE, ALONG, DORSAL, NAIL_ALONG, NAIL_ACROSS)
 
 
@@ -73,10 +74,12 @@ class Picture:
 @dataclass(frozen=True)
 class PictureOptions:
     """What may be asked of pictures. occluded: share that has things before the hands. upright:
-    share in which arms come from below or the sides instead of anywhere."""
+    share in which arms come from below or the sides instead of anywhere. ego: share seen by the
+    person's own eyes."""
 
     occluded: float = 0.25
     upright: float = 0.0
+    ego: float = 0.0
 
 
 @dataclass
@@ -107,16 +110,18 @@ def draw_picture(
         s: hands[s].with_shape(pair.betas[s]).with_pose(pair.pose[s], pair.transl[s]) for s in sides
     }
     surfaces = {s: HandSurface.of(hands[s]) for s in sides}
-    upright = rng.random() < options.upright
-    leaves = None
-    if upright:
-        leaves = np.mean(
-            [posed[s].T_world_joint[0, :3, 0] * (1 if s == RIGHT else -1) for s in sides], axis=0
-        )
-    view = draw_view(np.concatenate([posed[s].vertices for s in sides]), rng, leaves)
+    kind = rng.random()
+    away = np.array([posed[s].T_world_joint[0, :3, 0] * (1 if s == RIGHT else -1) for s in sides])
+    wrists = np.stack([posed[s].joints[0] for s in sides])
+    # Where there is no telling where the body is, at least no arm comes from above.
+    body = body_of(wrists, away) if kind < options.ego and len(sides) == 2 else None
+    view = draw_view(
+        np.concatenate([posed[s].vertices for s in sides]), wrists, away, rng,
+        upright=kind < options.ego + options.upright, body=body,
+    )  # fmt: skip
     pose, transl, joints, skins = seen_from(hands, pair, view)
     look = draw_look(rng)
-    radii = {s: bone_radii(hands[s], pair.betas[s]) for s in sides}
+    radii = {s: bone_thickness(hands[s], pair.betas[s]) for s in sides}
     scene = _Scene()
     arms = _add_hands(scene, surfaces, skins, joints, pose, radii, look, rng)
     closed = sum(map(len, scene.faces))
@@ -146,7 +151,7 @@ def draw_picture(
     mask, uv, visible, hidden = labelled(
         hands, view, {s: skins[s] for s in sides}, joints, radii, label, nearest
     )
-    subject = (label.reshape(IMAGE_SIZE, FINE, IMAGE_SIZE, FINE) < 4).mean((1, 3)) * cover
+    subject = labels.share_of(label < _SLEEVE, FINE) * cover
     image = photograph(radiance, subject, rng, dark=look.studio)
     return Picture(image, mask, uv, visible, hidden, view, pose, transl, joints)
 
@@ -230,8 +235,12 @@ def _add_hands(
         R = matrix_from_axis_angle(pose[s, 0])
         gathered = np.concatenate(others) if others else np.empty((0, 3))
         arms[s] = draw_arm(surface, skins[s], R, gathered, rng)
-    centres = np.concatenate([balls[s][0] for s in skins] + [arms[s].middle[2:] for s in arms])
-    sizes = np.concatenate([balls[s][1] for s in skins] + [np.full(7, 0.026) for _ in arms])
+    centres = np.concatenate(
+        [balls[s][0] for s in skins] + [arms[s].middle[2 : 2 + _NEAR_RINGS] for s in arms]
+    )
+    sizes = np.concatenate(
+        [balls[s][1] for s in skins] + [np.full(_NEAR_RINGS, 0.026) for _ in arms]
+    )
     for s, surface in surfaces.items():
         skin = look.skin[s]
         control = np.concatenate([skins[s], arms[s].rings])

@@ -29,13 +29,15 @@ class RenderOptions:
     """Options that change the result.
 
     views: pictures of each sample. occluded: share of pictures with things before the hands.
-    upright: share in which arms come from below or the sides, not from anywhere. limit: only the
-    first so many samples. shard_size: pictures per shard; it changes the files, never a picture.
+    upright: share in which arms come from below or the sides, not from anywhere. ego: share seen by
+    the person's own eyes. limit: only the first so many samples. shard_size: pictures per shard; it
+    changes the files, never a picture.
     """
 
     views: int = 1
     occluded: float = PictureOptions.occluded
     upright: float = PictureOptions.upright
+    ego: float = PictureOptions.ego
     limit: int | None = None
     shard_size: int = SHARD_SIZE
 
@@ -69,7 +71,7 @@ def plan_render(
         # A worker of a cluster stands in another folder than this process.
         folder=dataset.path.absolute(),
         hands=hands,
-        options=PictureOptions(options.occluded, options.upright),
+        options=PictureOptions(options.occluded, options.upright, options.ego),
         views=options.views,
         seed=seed,
     )

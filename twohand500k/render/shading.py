@@ -37,6 +37,11 @@ N_MATERIAL = 20
 PLAIN, STRIPES, CHECKS, PLAID, SPOTS, GRAIN = (float(k) for k in range(6))
 
 _NOISE = 64
+# A spiral of points in the unit disc, equally dense; turned at random it blurs a shadow's edge.
+_TAPS = np.stack(
+    [np.sqrt((k + 0.5) / 8) * np.array([np.cos(2.399963 * k), np.sin(2.399963 * k)])
+     for k in range(8)]
+)  # fmt: skip
 # Free paths of red, green and blue light in skin, m: Jensen et al. 2001 measured 3.7, 1.4, 0.7 mm.
 _PATH_R, _PATH_G, _PATH_B = 0.0037, 0.0014, 0.0007
 
@@ -83,7 +88,7 @@ def noise_volume() -> Array:
     return (both / both.std()).astype(np.float32)
 
 
-@njit(cache=True, error_model="numpy", inline="never")
+@njit(cache=True, error_model="numpy", fastmath=True, inline="never")
 def noise_at(volume: Array, x: float, y: float, z: float, out: Array) -> None:
     """Four noises at a place in cells, linear between them."""
     fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
@@ -101,7 +106,7 @@ def noise_at(volume: Array, x: float, y: float, z: float, out: Array) -> None:
         out[c] = low * (one - tz) + high * tz
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", fastmath=True)
 def lit(
     shadow: Array,
     axes: Array,
@@ -124,12 +129,11 @@ def lit(
     near = axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z
     height, width = shadow.shape
     out[0] = out[1] = out[2] = 0.0
-    taps = 8
+    taps = len(_TAPS)
+    cos, sin = radius * np.cos(spin), radius * np.sin(spin)
     for t in range(taps):
-        # A spiral of points, equally dense, turned at random.
-        reach = radius * np.sqrt((t + 0.5) / taps)
-        angle = spin + 2.399963 * t
-        i, j = int(np.floor(v + reach * np.sin(angle))), int(np.floor(u + reach * np.cos(angle)))
+        i = int(np.floor(v + sin * _TAPS[t, 0] + cos * _TAPS[t, 1]))
+        j = int(np.floor(u + cos * _TAPS[t, 0] - sin * _TAPS[t, 1]))
         before = -1.0
         if 0 <= i < height and 0 <= j < width:
             before = shadow[i, j] - near - bias
@@ -145,25 +149,25 @@ def lit(
         out[c] /= taps
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", fastmath=True)
 def _line(x: float, width: float) -> float:
     """1 at 0, falling to 0 within a width."""
     t = x / width
     return np.exp(-t * t) if -3.0 < t < 3.0 else 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", fastmath=True)
 def _step(low: float, high: float, x: float) -> float:
     t = min(max((x - low) / (high - low), 0.0), 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", fastmath=True)
 def _arc(x: float, z: float, cx: float, cz: float, radius: float, width: float) -> float:
     return _line(np.hypot(x - cx, z - cz) - radius, width)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", fastmath=True)
 def _pattern(m: Array, x: float, y: float, z: float, n: Array) -> float:
     """How much of a material's other colour there is at a place of it."""
     kind, s = m[PATTERN], m[SCALE]
@@ -181,7 +185,7 @@ def _pattern(m: Array, x: float, y: float, z: float, n: Array) -> float:
     return 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", fastmath=True)
 def shade(
     faces: Array, part: Array, xy: Array, inverse_depth: Array, attributes: Array,
     materials: Array, light: Array, shadow: Array, shadow_axes: Array, shadow_offset: Array,
@@ -268,7 +272,7 @@ def shade(
                 cover[y, x] += 0.25 * n
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", fastmath=True)
 def _shade_point(
     a: Array, m: Array, light: Array, shadow: Array, shadow_axes: Array, shadow_offset: Array,
     volume: Array, spin: float, fine: Array, coarse: Array, arrives: Array, colour: Array,

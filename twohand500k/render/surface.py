@@ -25,8 +25,8 @@ from twohand500k.hand.mesh import wrist_loop
 Array = np.ndarray
 
 # Metres along the arm from the wrist at which its rings lie, and how much wider than the wrist.
-ARM_ALONG = np.array([0.01, 0.022, 0.04, 0.065, 0.10, 0.14, 0.19, 0.25, 0.32])
-ARM_WIDER = np.array([0.99, 0.985, 0.99, 1.03, 1.12, 1.24, 1.36, 1.45, 1.5])
+ARM_ALONG = np.array([0.01, 0.022, 0.04, 0.065, 0.10, 0.14, 0.19, 0.25, 0.32, 0.45])
+ARM_WIDER = np.array([0.99, 0.985, 0.99, 1.03, 1.12, 1.24, 1.36, 1.45, 1.5, 1.55])
 
 # Columns of `HandSurface.marks`.
 PALMAR, RED, CREASE, ALONG, DORSAL, NAIL_ALONG, NAIL_ACROSS = range(7)
@@ -130,9 +130,9 @@ def _away(model: HandModel) -> Array:
 
 
 def arm_rings(loop: Array, away: Array, turns: Array) -> Array:
-    """The arm's rings (9 L, 3) m that continue a wrist's loop (L, 3) m towards `away` (3,).
+    """The arm's rings (10 L, 3) m that continue a wrist's loop (L, 3) m towards `away` (3,).
 
-    turns (1 or 9, 3, 3): how far each ring is turned about the wrist, with the bend of the wrist.
+    turns (1 or 10, 3, 3): how far each ring is turned about the wrist, with the bend of the wrist.
     Rings grow rounder and wider up the arm.
     """
     centre = loop.mean(axis=0)
@@ -147,7 +147,7 @@ def arm_rings(loop: Array, away: Array, turns: Array) -> Array:
     at = centre
     for k, (step, wider) in enumerate(zip(steps, ARM_WIDER, strict=True)):
         at = at + turns[k] @ away * step
-        roundness = 0.45 * k / (len(ARM_ALONG) - 1)
+        roundness = 0.45 * min(k / 8, 1.0)
         section = (1 - roundness) * offset + roundness * round_offset
         rings.append(at + wider * section @ turns[k].T)
     return np.concatenate(rings)

@@ -36,7 +36,11 @@ def draw_thing(hands: Array, rng: np.random.Generator) -> Thing:
     aim = hands[rng.integers(len(hands))] + rng.normal(0, 0.02, 3)
     depth = max(float(hands[:, 2].min()) - reach - rng.uniform(0.005, 0.08), 0.12)
     place = aim * (depth / aim[2])
-    shrunk = min(1.0, 0.35 * depth / max(reach, 1e-6))
+    # Smaller than the hands as one sees them, so that they are seen; a bar may be longer.
+    seen = hands[:, :2] / hands[:, 2:]
+    extent = 0.5 * float((seen.max(axis=0) - seen.min(axis=0)).max())
+    most = 0.35 if make is _bar else min(0.35, 0.45 * extent)
+    shrunk = min(1.0, most * depth / max(reach, 1e-6))
     return Thing(shrunk * points @ R.T + place, rest, normals @ R.T, faces)
 
 
