@@ -40,15 +40,18 @@ def penetration_depths(skins: Tensor, tau: Tensor, layer: HandLayer) -> Tensor:
     right, left = skins[:, 0], skins[:, 1] + tau[:, None].to(skins.dtype)
     return torch.stack(
         [
-            _depths(right, left, layer.closed_faces[1], layer.faces_about[1]),
-            _depths(left, right, layer.closed_faces[0], layer.faces_about[0]),
+            depths_in(right, left, layer.closed_faces[1], layer.faces_about[1]),
+            depths_in(left, right, layer.closed_faces[0], layer.faces_about[0]),
         ],
         dim=1,
     )
 
 
-def _depths(points: Tensor, skin: Tensor, faces: Tensor, faces_about: Tensor) -> Tensor:
-    """Depth (B, P) of points (B, P, 3) in closed skins (B, V, 3) of faces (F, 3)."""
+def depths_in(points: Tensor, skin: Tensor, faces: Tensor, faces_about: Tensor) -> Tensor:
+    """Depth (B, P) of points (B, P, 3) in closed skins (B, V, 3) of faces (F, 3).
+
+    faces_about (V, n): the faces about each vertex, -1 beside the last (`HandLayer`).
+    """
     with torch.no_grad():
         pair, point, nearest = _suspects(points, skin, faces)
         about = faces_about[nearest]  # (S, n) faces, -1 beside the last
