@@ -67,6 +67,10 @@ def main() -> None:
     parser.add_argument("--recon-steps", type=int)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--lr", type=float)
+    parser.add_argument("--rotation-deg", type=float, help="how far pictures are turned, at most")
+    parser.add_argument("--share-seeds", action="store_true",
+                        help="seeds share the features of whichever was first: phase two alone is "
+                        "drawn anew")  # fmt: skip
     parser.add_argument("--network", choices=("paper", "tiny"))
     parser.add_argument("--weights")
     parser.add_argument("--schedule", choices=("plateau", "cosine"))
@@ -108,7 +112,10 @@ def options_of(args: argparse.Namespace, variant: str, seed: int) -> ReconOption
                      "checkpoint_every")
         if getattr(args, name) is not None
     }  # fmt: skip
-    return replace(PRESETS[args.preset], variant=variant, seed=seed, **said)
+    preset = PRESETS[args.preset]
+    if args.rotation_deg is not None:
+        said["augmentation"] = replace(preset.augmentation, rotation_deg=args.rotation_deg)
+    return replace(preset, variant=variant, seed=seed, **said)
 
 
 def trained(args: argparse.Namespace, row: str, seed: int) -> None:
@@ -122,7 +129,7 @@ def trained(args: argparse.Namespace, row: str, seed: int) -> None:
     prior = None
     if variant != "no-prior":
         prior = InteractionPrior.load(prior_of(args, row), hands=hands, device=args.device)
-    features = shared_features(args.out, out, options)
+    features = shared_features(args.out, out, options, args.share_seeds)
     if features is not None:
         print(f"{out.name}: begins with the features of {features.name}")
         options = replace(options, feature_steps=0)
@@ -151,8 +158,12 @@ def prior_of(args: argparse.Namespace, row: str) -> str:
     return priors.get(name, "open")
 
 
-def shared_features(runs: Path, out: Path, options: ReconOptions) -> Path | None:
+def shared_features(
+    runs: Path, out: Path, options: ReconOptions, any_seed: bool = False
+) -> Path | None:
     """Another run of that seed and those features whose first phase is done; None: train one's own.
+
+    any_seed: of whichever seed.
 
     A run that has begun keeps to what it began with.
     """
@@ -163,11 +174,14 @@ def shared_features(runs: Path, out: Path, options: ReconOptions) -> Path | None
     elif not options.feature_steps:
         return None
     wanted = feature_facts(options)
-    for path in sorted(runs.glob(f"*-seed{options.seed}/{FEATURES_FILE}")):
+    seeds = "*" if any_seed else options.seed
+    for path in sorted(runs.glob(f"*-seed{seeds}/{FEATURES_FILE}")):
         theirs = ReconOptions.from_json(
             json.loads((path.parent / "options.json").read_text())["options"]
         )
         alike = replace(options, variant=theirs.variant, recon_steps=theirs.recon_steps)
+        if any_seed:
+            alike = replace(alike, seed=theirs.seed)
         if path.parent != out and feature_facts(theirs) == wanted and theirs == alike:
             return path.parent
     return None
@@ -245,7 +259,8 @@ def print_order(means: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
 
 def print_priors(means: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
     """The same variant with one prior and another."""
-    rows = [row for row in means if "@" in row]
+    rows = [row for row in means if any("@" in other for other in means if other.split("@")[0] ==
+                                        row.split("@")[0])]  # fmt: skip
     for i, a in enumerate(rows):
         for b in rows[i + 1 :]:
             if a.split("@")[0] != b.split("@")[0]:
