@@ -6,6 +6,7 @@ never quite right, a tone curve, and compression.
 """
 
 import io
+from functools import cache
 
 import numpy as np
 from numba import njit
@@ -13,6 +14,10 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 
 Array = np.ndarray
+
+_TILE = 512
+# Steps of the tone curve.
+_TONES = 1023
 
 
 def photograph(
@@ -46,14 +51,16 @@ def photograph(
         middle, falls = rng.uniform(0.2, 0.8, 2), rng.uniform(0.05, 0.5)
     photons = 10 ** rng.uniform(2.4, 4.6)
     read = 10 ** rng.uniform(-3.6, -2.2)
-    noise = rng.standard_normal((size, size, 3), dtype=np.float32)
+    top, left = rng.integers(0, _TILE - size + 1, 2)
+    noise = _grain()[top : top + size, left : left + size, rng.permutation(3)]
     knee = rng.uniform(0.6, 0.95)
     contrast = rng.normal(0.15, 0.25)
     saturation = 0.0 if grey else np.exp(rng.normal(0.02, 0.12))
     picture = np.empty((size, size, 3), dtype=np.uint8)
     _develop(
         light, noise, (exposure * gains / gains[1]).astype(np.float32),
-        np.array([*middle, falls, 1 / photons, read**2, knee, contrast, saturation], np.float32),
+        np.array([*middle, falls, 1 / photons, read**2, knee, saturation], np.float32),
+        _tones(contrast),
         picture,
     )  # fmt: skip
     quality = int(rng.integers(40, 97)) if rng.random() < 0.85 else 0
@@ -61,14 +68,16 @@ def photograph(
 
 
 @njit(cache=True, error_model="numpy", fastmath=True)
-def _develop(light: Array, noise: Array, gains: Array, film: Array, picture: Array) -> None:
+def _develop(
+    light: Array, noise: Array, gains: Array, film: Array, tones: Array, picture: Array
+) -> None:
     """From light on the sensor to sRGB bytes, pixel by pixel, in float32.
 
     film: where the lens is clearest (2), how it falls off, noise of photons and of reading (their
-    variances), where highlights begin to bend, contrast, saturation.
+    variances), where highlights begin to bend, saturation. tones: `_tones`.
     """
     one = np.float32(1.0)
-    y0, x0, falls, of_photons, of_reading, knee, contrast, saturation = film
+    y0, x0, falls, of_photons, of_reading, knee, saturation = film
     size = np.float32(picture.shape[0])
     code = np.empty(3, dtype=np.float32)
     for i in range(picture.shape[0]):
@@ -82,15 +91,27 @@ def _develop(light: Array, noise: Array, gains: Array, film: Array, picture: Arr
                 # A shoulder instead of a hard end to the highlights.
                 if v > knee:
                     v = knee + (one - knee) * (one - np.exp((knee - v) / (one - knee)))
-                if v <= np.float32(0.0031308):
-                    v *= np.float32(12.92)
-                else:
-                    v = np.float32(1.055) * np.exp(np.log(v) / np.float32(2.4)) - np.float32(0.055)
-                code[c] = v + contrast * v * (one - v) * (v + v - one)
+                at = np.sqrt(v) * np.float32(_TONES)
+                k = min(int(at), _TONES - 1)
+                code[c] = tones[k] + (at - k) * (tones[k + 1] - tones[k])
             mean = np.float32(0.3) * code[0] + np.float32(0.6) * code[1] + np.float32(0.1) * code[2]
             for c in range(3):
                 v = np.float32(255.0) * (mean + saturation * (code[c] - mean)) + np.float32(0.5)
                 picture[i, j, c] = np.uint8(min(max(v, np.float32(0.0)), np.float32(255.0)))
+
+
+def _tones(contrast: float) -> Array:
+    """sRGB's curve (IEC 61966-2-1) and a camera's own, over the square root of light in 0..1."""
+    v = np.linspace(0.0, 1.0, _TONES + 1) ** 2
+    code = np.where(v <= 0.0031308, 12.92 * v, 1.055 * v ** (1 / 2.4) - 0.055)
+    return np.asarray(code + contrast * code * (1 - code) * (2 * code - 1), dtype=np.float32)
+
+
+@cache
+def _grain() -> Array:
+    """Noise (512, 512, 3) float32 of deviation 1, the same always; a picture takes a part of it."""
+    rng = np.random.Generator(np.random.PCG64(20233))
+    return rng.standard_normal((_TILE, _TILE, 3), dtype=np.float32)
 
 
 def compressed(picture: Array, quality: int) -> Array:
