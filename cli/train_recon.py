@@ -84,13 +84,13 @@ def _epilog() -> str:
 @click.option("--split", type=click.Choice(["train", "all"]),
               help="Which samples: 'all' leaves none to validate on.  [preset: train]")  # fmt: skip
 @click.option("--batch", type=click.IntRange(min=1),
-              help="Pictures in a step, of all processes together.  [preset: 64, 32]")  # fmt: skip
+              help="Pictures in a step, of all processes together.  [preset: 64, 16]")  # fmt: skip
 @click.option("--lr", type=float, callback=positive,
               help="Adam's learning rate.  [preset: 1e-4, 1e-3]")  # fmt: skip
 @click.option("--feature-steps", type=click.IntRange(min=0),
-              help="Of the first phase: features alone.  [preset: 500000, 1000]")  # fmt: skip
+              help="Of the first phase: features alone.  [preset: 500000, 3000]")  # fmt: skip
 @click.option("--recon-steps", type=click.IntRange(min=1),
-              help="Of the second phase: end to end.  [preset: by epochs, 2000]")  # fmt: skip
+              help="Of the second phase: end to end.  [preset: by epochs, 3000]")  # fmt: skip
 @click.option("--recon-epochs", type=float, callback=positive,
               help="The second phase in epochs.  [preset: 150]")  # fmt: skip
 @click.option("--schedule", type=click.Choice(["plateau", "cosine"]),
@@ -108,7 +108,7 @@ def _epilog() -> str:
 @click.option("--augment/--no-augment", default=None,
               help="Turn, mirror, move, recolour, blur pictures.  [preset: yes]")  # fmt: skip
 @click.option("--rotation-deg", type=click.FloatRange(0, 180),
-              help="How far pictures are turned either way.  [preset: 180]")  # fmt: skip
+              help="How far pictures are turned either way.  [preset: 180, 30]")  # fmt: skip
 @click.option("--flip", type=click.FloatRange(0, 1),
               help="Share of pictures mirrored, sides swapped.  [preset: 0.5]")  # fmt: skip
 @click.option("--scale", type=click.FloatRange(min=0),
@@ -128,7 +128,7 @@ def _epilog() -> str:
               help="Held-out pictures looked at while training, at most.  "
               "[preset: 1024, 256]")  # fmt: skip
 @click.option("--log-every", type=click.IntRange(min=1), help="Steps a line.  [preset: 100, 25]")
-@click.option("--validate-every", type=click.IntRange(min=1), help="[preset: 5000, 500]")
+@click.option("--validate-every", type=click.IntRange(min=1), help="[preset: 5000, 1000]")
 @click.option("--checkpoint-every", type=click.IntRange(min=1), help="[preset: 5000, 500]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
               show_default=True)  # fmt: skip

@@ -148,15 +148,17 @@ PRESETS: Mapping[str, ReconOptions] = {
     "tiny": ReconOptions(
         network="tiny",
         weights="none",
-        batch=32,
+        batch=16,
         learning_rate=1e-3,
-        feature_steps=1_000,
-        recon_steps=2_000,
+        feature_steps=3_000,
+        recon_steps=3_000,
         schedule="cosine",
         warmup_steps=50,
+        # Arms stay below hands: what is on the right is then more often the right hand's.
+        augmentation=Augmentation(rotation_deg=30.0),
         validated=256,
         log_every=25,
-        validate_every=500,
+        validate_every=1_000,
         checkpoint_every=500,
     ),
 }
